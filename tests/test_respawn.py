@@ -262,3 +262,13 @@ def test_an_error_of_crewd_itself_is_the_last_that_it_says(home: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("crewd: an error of crewd itself: ValueError('offset")
+
+
+@pytest.mark.process
+def test_a_home_that_has_lost_its_secret_says_what_becomes_of_its_workers(home: Path) -> None:
+    with Daemon(home / "h") as daemon:
+        assert "is made anew" not in daemon.log()
+        daemon.kill()
+        (daemon.home.root / "secret").unlink()
+        daemon.start()
+        assert "secret is gone, and is made anew" in daemon.log()

@@ -53,20 +53,32 @@ def read_goals(text: str, where: str, directory: Path) -> list[ListedGoal]:
         raise UsageError(f"{where} is no list of goals", hint=_SHAPE)
     if len(entries) > GOALS_MAX:
         raise UsageError(f"{where} has {len(entries)} goals, at most {GOALS_MAX} are possible", hint="make several lists of it")
-    return [_goal(entry, f"{where}: goal {number}", directory) for number, entry in enumerate(entries, 1)]
+    goals = [_goal(entry, f"{where}: goal {number}", directory) for number, entry in enumerate(entries, 1)]
+    first: dict[str, int] = {}
+    for number, each in enumerate(goals, 1):
+        name = each.name or f"goal-{number}"
+        if name in first:
+            hint = "rename one of them; a goal without a name is called by its number, goal-2"
+            raise UsageError(f"{where}: goals {first[name]} and {number} have the name {name}", hint=hint)
+        first[name] = number
+    return goals
 
 
 _SHAPE = "lines such as '- fix the flaky test', or maps: '- {goal: look at src, agent: reviewer, cwd: ../other}'"
 
 
 def _goal(entry: object, where: str, directory: Path) -> ListedGoal:
-    given: Mapping[str, Any] = {"goal": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
+    if not isinstance(entry, str | dict):
+        raise UsageError(f"{where} is neither a text nor a map" if entry is not None else f"{where} is empty", hint=_SHAPE)
+    given: Mapping[str, Any] = {"goal": entry} if isinstance(entry, str) else entry
     for key in given:
         if key not in _KEYS:
             hint = f"{did_you_mean(str(key), _KEYS, {})}; a goal with a colon stands in quotes"
             raise UsageError(f"{where} has {key!r}, which is no key", hint=hint)
-    goal = given.get("goal")
-    if not isinstance(goal, str) or not goal.strip():
+    goal = given.get("goal") or ""
+    if not isinstance(goal, str):
+        raise UsageError(f"{where} is no text", hint=_SHAPE)
+    if not goal.strip():
         raise UsageError(f"{where} is empty", hint=_SHAPE)
     if "{goal}" in goal:
         hint = "say it in other words: in the text of a step it stands for the goal of the whole run"

@@ -97,6 +97,8 @@ def described(kind: Any) -> str:
         return _listed([repr(each) for each in inner])
     if origin in {Union, types.UnionType}:
         return _listed([described(each) for each in inner])
+    if origin is tuple and inner and inner[-1] is not Ellipsis:
+        return f"a tuple of {len(inner)}: {', '.join(map(described, inner))}"
     return _NAMES.get(origin or kind, f"a {getattr(kind, '__name__', kind)}")
 
 

@@ -124,20 +124,28 @@ def check_policy(step: str, limits: Limits, retry: Retry, restarts: Restarts) ->
         _check(step, "limits", name, getattr(limits, name), 0, most)
     _check(step, "limits", "output_bytes", limits.output_bytes, 4096, 1 << 62)
     if not 1 <= retry.attempts <= TRIES_MAX:
-        what = f"step {step}: {retry.attempts - 1} retries are not possible"
-        raise UsageError(what, hint=f"0 to {TRIES_MAX - 1}", field="retries")
+        what = f"step {step}: {retry.attempts - 1} retries ({retry.attempts} attempts) are not possible"
+        raise UsageError(what, hint=f"0 to {TRIES_MAX - 1} retries, which is 1 to {TRIES_MAX} attempts", field="retries")
     _check(step, "retries", "backoff_seconds", retry.backoff_seconds, 0, SECONDS_MAX)
     _check(step, "retries", "factor", retry.factor, 1, 100)
     _check(step, "retries", "jitter", retry.jitter, 0, 1)
     _check(step, "retries", "cap_seconds", retry.cap_seconds, 0, SECONDS_MAX)
+    _check_cap(step, "retries", retry.backoff_seconds, retry.cap_seconds)
     check_texts(f"step {step}", retry.permanent_texts or ())
     _check(step, "restart", "restarts_max", restarts.restarts_max, 0, 1_000)
     _check(step, "restart", "period_seconds", restarts.period_seconds, 0.001, SECONDS_MAX)
     _check(step, "restart", "restart backoff_seconds", restarts.backoff_seconds, 0.001, SECONDS_MAX)
     _check(step, "restart", "restart cap_seconds", restarts.cap_seconds, 0.001, SECONDS_MAX)
+    _check_cap(step, "restart", restarts.backoff_seconds, restarts.cap_seconds)
     if retry.attempts > 1 and restarts.policy != "temporary":
         hint = "retries are for tasks that end, restarts for services"
         raise UsageError(f"step {step} has both retries and a restart policy", hint=hint, field="restart")
+
+
+def _check_cap(step: str, field: str, first: float, most: float) -> None:
+    if first > most:
+        what = f"step {step}: {field}: backoff_seconds {first:g} is more than cap_seconds {most:g}"
+        raise UsageError(what, hint=f"cap_seconds: {first:g} or more", field=field)
 
 
 def _check(step: str, field: str, name: str, value: float, least: float, most: float) -> None:

@@ -151,11 +151,14 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
             say(str(reason.error))
 
     system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
+    secret = home.root / "secret"
+    if home.database.exists() and not secret.exists():
+        logger.warning("{} is gone, and is made anew: workers that were started before are not known any more, and end", secret)  # noqa: PLE1205
     services = Services(
         clock,
         chance,
         IdSource(clock, chance),
-        Tokens(load_secret(home.root / "secret", chance)),
+        Tokens(load_secret(secret, chance)),
         home,
         held,
         Directory(),

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from crewd.client import keeping
 from crewd.client.blocking import Crew
-from crewd.model.errors import CrewdError, UsageError
+from crewd.model.errors import CrewdError, Unavailable, UsageError
 from crewd.protocol import keeping as kp
 from crewd.store.bundle import Bundle, BundlePart
+from crewd.store.keeper.transfers import ROOM_LEFT_BYTES, Transfers
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -109,3 +113,16 @@ def test_what_was_uploaded_in_vain_goes(daemon: Daemon, crew: Crew, tmp_path: Pa
     daemon.kill()
     daemon.start()
     wait_until(lambda: not list(daemon.home.imports.iterdir()), "it to be cleared away")
+
+
+def test_an_upload_leaves_room_for_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archives: Any = SimpleNamespace(home=SimpleNamespace(imports=tmp_path), check_room=lambda: None)
+    transfers = Transfers(archives, cast("Any", None), cast("Any", None))
+    upload = "x_" + "0" * 26
+    free = ROOM_LEFT_BYTES + 10
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    assert transfers.upload(kp.Upload(upload=upload, offset=0, data=b"x" * 10)).size == 10
+    free -= 10
+    with pytest.raises(Unavailable, match="no room for this: 32 MiB"):
+        transfers.upload(kp.Upload(upload=upload, offset=10, data=b"x"))
+    assert not list(tmp_path.iterdir()), "what is not whole takes no room"

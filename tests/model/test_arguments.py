@@ -35,7 +35,7 @@ def test_what_an_annotation_says_fits(value: object, kind: object) -> None:
         ("text", Iterable[str], "a list"),
         ([("a", 1)], Mapping[str, int], "a dict"), ({1: 1}, Mapping[str, int], "a dict"),
         ("soon", Literal["now", "later"], "'now' or 'later'"),
-        ([1, 2], tuple[int, int], "a tuple"), ((1, "a"), tuple[int, ...], "a tuple"),
+        ([1, 2], tuple[int, int], "a tuple of 2: a whole number, a whole number"), ((1, "a"), tuple[int, ...], "a tuple"),
         (5, PathText, "a text or a path"), (3, crewd.Retry | None, "a Retry or None"),
     ],
 )  # fmt: skip

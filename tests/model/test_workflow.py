@@ -223,6 +223,7 @@ STEPS = "## a\nrun: x\n"
         ("## a\nrun: x\n<!-- note --> verify: false\n", 3, "stands behind a comment"),
         ("## a\nrun: x\n\n<!-- note\n--> and more\n", 5, "stands behind a comment"),
         ("## a\nrun: x\nrestart: {restarts_max: 3}\n", 3, "no policy"),
+        ("## a\nrun: x\nrestart: {policy: permanent, backoff_seconds: 60}\n", 3, "60 is more than cap_seconds 30"),
     ],
 )
 def test_what_is_not_understood_is_named_with_its_line_and_is_never_text(text: str, line: int, says: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, UsageError
+from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, Unavailable, UsageError
 from crewd.model.events import Draft, RunArchived
 from crewd.model.ids import RUN
 from crewd.model.limits import NOTE_CHARS_MAX
@@ -29,7 +29,7 @@ from crewd.store.keeper.jobs import Job, Jobs
 from crewd.store.keeper.removal import RUNS_MAX
 from crewd.store.messages import Arrival, Keep
 from crewd.store.original import convert, is_original
-from crewd.store.ports import Where
+from crewd.store.ports import FREE_SPACE, Where
 from crewd.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FILES_KEPT = 20
 """Exported bundles, and unfinished uploads, that are kept: the oldest go first."""
 FILE_NAME = re.compile(r"[a-z]_[0-9a-z]{26}(?:-\d+)?\.zip\Z")
+ROOM_LEFT_BYTES = 32 << 20
+"""On the disk, after each piece of what is uploaded."""
 _UPLOAD = re.compile(r"x_[0-9a-z]{26}\Z")
 
 
@@ -93,6 +95,10 @@ class Transfers:
             self._keep_few(self._archives.home.imports)
         if len(piece.data) > kp.CHUNK_BYTES_MAX or piece.offset + len(piece.data) > BUNDLE_BYTES_MAX:
             raise UsageError("the piece, or the file, is too large", hint=f"pieces of {kp.CHUNK_BYTES_MAX} bytes")
+        if shutil.disk_usage(path.parent).free - len(piece.data) < ROOM_LEFT_BYTES:
+            path.unlink(missing_ok=True)  # what cannot be whole takes no room
+            left = f"{ROOM_LEFT_BYTES >> 20} MiB"
+            raise Unavailable(f"the disk has no room for this: {left} are kept for what runs", hint=FREE_SPACE)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             size = file.seek(0, os.SEEK_END)

@@ -69,8 +69,9 @@ class Publisher:
         if not 1 <= request.credit <= CREDIT_MAX:
             raise UsageError(f"a credit of {request.credit} is not possible", hint=f"1 to {CREDIT_MAX}")
         if len(self._feeds) >= FEEDS_MAX:
-            for stale in self._feeds.all():  # who is gone is noticed when something is sent
-                self._send(stale.caller, rl.Subscribed(seq=self.seq))
+            one_of_each = {feed.caller.identity: feed.caller for feed in self._feeds.all()}
+            for other in one_of_each.values():  # a client that is gone is noticed when it is sent something
+                self._send(other, rl.Subscribed(seq=self.seq))
         after = max(0, request.after)
         feed = Feed(
             caller, run, after, request.progress, request.credit, task=task, types=types_named(request.types),

@@ -41,12 +41,14 @@ def test_a_goal_is_a_text_or_a_map(tmp_path: Path) -> None:
         ("", "no list of goals"), ("just words", "no list of goals"), ("[]", "no list of goals"), ("- ''", "goal 1 is empty"),
         ("- a\n- note: this", "goal 2 has 'note'"), ("- {gaol: x}", "goal 1 has 'gaol'"),
         ("- {goal: x, name: a/b}", "goal 1: name"),
-        ("- {goal: x, cwd: nowhere}", "is no directory"), ("- [x]", "goal 1 is empty"),
+        ("- {goal: x, cwd: nowhere}", "is no directory"), ("- [x]", "goal 1 is neither a text nor a map"),
         ("- {goal: x, agent: [y]}", "is no text"),
         ("- {goal: x, skills: [[y]]}", "is no text"), ("- a\n" * (GOALS_MAX + 1), "201 goals"), ("- &a x\n- *a", "goals: "),
         ("- {", "goals: "), ("x" * 70_000, "more than"),
-        ("- {goal: {a: b}}", "goal 1 is empty"), ("- {goal: x, skills: {a: b}}", "is no list of names"),
+        ("- {goal: {a: b}}", "goal 1 is no text"), ("- null", "goal 1 is empty"),
+        ("- {goal: x, skills: {a: b}}", "is no list of names"),
         ("- rename {goal} to aim", "has {goal} in it"),
+        ("- {goal: a, name: x}\n- {goal: b, name: x}", "goals: goals 1 and 2 have the name x"),
     ],
 )  # fmt: skip
 def test_what_is_no_list_of_goals_is_named(text: str, named: str, tmp_path: Path) -> None:

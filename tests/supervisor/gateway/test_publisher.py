@@ -97,6 +97,16 @@ def test_who_is_gone_makes_room_for_who_comes() -> None:
     assert len(world.publisher) == FEEDS_MAX
 
 
+def test_a_client_with_all_the_room_there_is_is_looked_for_once() -> None:
+    world = World()
+    for number in range(FEEDS_MAX):
+        world.publisher.subscribe(Caller(b"me", f"s{number}", "o"), rq.Subscribe(), "", "")
+    before = len(world.sent)
+    with pytest.raises(Busy):
+        world.subscribe(b"you")
+    assert len(world.sent) == before + 1
+
+
 def test_a_credit_has_bounds() -> None:
     for credit in (0, -1, rq.CREDIT_MAX + 1):
         with pytest.raises(UsageError):
