@@ -55,5 +55,5 @@ def test_an_answer_that_does_not_fit_is_followed_by_one_that_does(reality: Reali
 
 
 def test_a_worker_that_leaves_when_it_is_cancelled_was_not_killed(reality: Reality) -> None:
-    last = reality.try_out(Target(bad.exits_when_cancelled), parse("cancel@1")).last
+    last = reality.try_out(Target(bad.exits_when_cancelled), parse("cancel@1/60")).last
     assert (last.end, last.signalled) == ("vanished", False)
