@@ -372,10 +372,11 @@ def test_who_was_killed_goes_on_with_its_own_session(crew: Crew, runtime: AgentR
     wait_until(lambda: not sleepers("863.0"), "what the first one left to end")
 
 
-def test_turns_are_bounded_with_time_to_finish(crew: Crew) -> None:
-    run = ask(crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=5))
-    assert str(run.result(timeout=120)).startswith("echo: You have used up the answers")
-    run = ask(crew, "TOOL 0.1", agent("pi", turns=1, turns_grace=0))
+@pytest.mark.parametrize("runtime", ["pi", "codex"])
+def test_turns_are_bounded_with_time_to_finish(crew: Crew, runtime: AgentRuntime) -> None:
+    run = ask(crew, "TOOL 0.1 ROUNDS 3", agent(runtime, turns=1, turns_grace=5))
+    assert "You have used up the answers" in str(run.result(timeout=120))
+    run = ask(crew, "TOOL 0.1 ROUNDS 3", agent(runtime, turns=1, turns_grace=0))
     with pytest.raises(RunFailed, match="it may give 1"):
         run.result(timeout=120)
 

@@ -119,6 +119,7 @@ class Codex(StandIn):
         """See `StandIn`."""
         self.open_tool = key
         self.item("started", {**command_item(key, "inProgress"), "command": f"/bin/bash -lc '{command}'"})
+        self.used()
 
     def tool_ended(self, key: str, output: str, *, failed: bool) -> None:
         """See `StandIn`. A command that was left running ends later."""
@@ -148,6 +149,10 @@ class Codex(StandIn):
                 return  # this item never ends
         if said:
             self.item("completed", {"type": "agentMessage", "id": key, "text": said})
+        self.used()
+
+    def used(self) -> None:
+        """What an answer of the model has used: also one that only calls a tool."""
         self.tokens += 20
         usage = {"total": {"totalTokens": self.tokens}, "last": {"totalTokens": 20}}
         self.tell("thread/tokenUsage/updated", turnId=self.turn_id, tokenUsage=usage)
