@@ -146,8 +146,9 @@ def _process(pid: int) -> psutil.Process | None:
 
 def _terminate(ending: list[psutil.Process]) -> None:
     """SIGTERM for the first one, which passes it on; each of them hears of it only if it is not stopped."""
-    with contextlib.suppress(psutil.Error):
-        ending[0].terminate()
+    for process in ending[:1]:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
     for process in ending:
         _wake(process)
 

@@ -36,7 +36,7 @@ def _say_all_text() -> None:
             continue
         encoding = codecs.lookup(stream.encoding).name
         if encoding == "ascii":
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors=stream.errors)
         elif encoding != "utf-8":
             codecs.register_error("crewd", _escaped)
             stream.reconfigure(errors="crewd")

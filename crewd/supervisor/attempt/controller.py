@@ -144,7 +144,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
 
     def _reserve(self) -> None:
         task, epoch, home = self._state.task, self._state.epoch, self._services.home
-        directory = str(home.attempt(task, epoch))
+        directory = self._own_directory()
         self._state, decision = decide(self._state, heard.Reserve(directory))
 
         def refused(answer: Known | Rejected) -> None:
@@ -301,14 +301,17 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
 
     def _checked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
         """What the worker says; a result that it says to lie where nobody would look for it is no result."""
-        directory = str(self._services.home.attempt(self._state.task, self._state.epoch))
         match event:
-            case heard.Reported(report):
-                return msgspec.structs.replace(event, report=in_its_place(report, directory))
-            case heard.Ended(_, words):
-                return msgspec.structs.replace(event, unsent_reports=tuple(in_its_place(each, directory) for each in words))
+            case heard.Reported(report) if isinstance(report.body, rp.Outcome):
+                return msgspec.structs.replace(event, report=in_its_place(report, self._own_directory()))
+            case heard.Ended(_, words) if words:
+                own = self._own_directory()
+                return msgspec.structs.replace(event, unsent_reports=tuple(in_its_place(each, own) for each in words))
             case _:
                 return event
+
+    def _own_directory(self) -> str:
+        return str(self._services.home.attempt(self._state.task, self._state.epoch))
 
     def _masked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
         """What the worker says, without the values of the run's secrets."""

@@ -474,3 +474,9 @@ def test_a_team_that_could_never_run_is_a_fault(shell: Shell, head: str, roles: 
     assert done.returncode == 1
     assert said in " ".join(done.stdout.split())
     assert "sure.team.md" in done.stdout
+
+
+def test_what_the_user_has_disabled_is_no_fault_of_a_team(shell: Shell) -> None:
+    shell.ok("check")
+    shell.ok("disable", "team:review", "--reason", "not now")
+    shell.ok("check")
