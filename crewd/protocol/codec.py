@@ -90,7 +90,8 @@ class Codec(Generic[T]):
         try:
             fault = fault_in(body) if self._as_json else ""
         except AttributeError as error:
-            raise UsageError(f"this cannot be sent: {error}", hint="give the type that its field has") from None
+            why = _misfit(body) or str(error)
+            raise UsageError(f"this cannot be sent: {why}", hint="give the type that its field has") from None
         if fault:
             raise UsageError(f"this cannot be sent, for JSON does not have it: {fault}", hint="give each key as text")
         if len(data) > FRAME_BYTES_MAX:
@@ -139,6 +140,15 @@ class Codec(Generic[T]):
                 raise
             body: T = msgspec.convert(self._mend(msgspec.msgpack.decode(data)), decoder.type)
             return body
+
+
+def _misfit(body: object) -> str:
+    """Which field of a body has another type than it must have, in words; empty if that cannot be said."""
+    try:
+        msgspec.convert(msgspec.to_builtins(body), type(body))
+    except (msgspec.ValidationError, TypeError) as error:
+        return str(error).replace("`$.", "`")
+    return ""
 
 
 def is_finite(data: bytes) -> bool:

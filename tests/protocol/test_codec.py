@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from crewd.model.errors import (
     UsageError,
     from_info,
 )
-from crewd.model.workflow import WorkerSpec
+from crewd.model.workflow import WorkerSpec, Workflow
 from crewd.protocol import codec
 from crewd.protocol.replies import REPLIES
 from crewd.protocol.reports import FROM_WORKER, TO_WORKER, Checkpoint, Outcome, Report, Reports
@@ -101,3 +103,9 @@ def test_what_json_cannot_say_is_refused_on_both_sides(odd: object) -> None:
     reports = Reports((Report(1, Checkpoint(odd)), Report(2, Outcome("completed", result=odd))))
     with pytest.raises(PeerError, match="JSON"):
         codec.from_worker.decode([codec.HEADER, b"reports", b"x", msgspec.msgpack.encode(reports)])
+
+
+def test_a_field_of_another_type_is_named_where_it_stands() -> None:
+    wrong = StartRun(workflow=Workflow("w", cast("Any", ("a",))), goal="", cwd="/")
+    with pytest.raises(UsageError, match=r"got `str` - at `workflow\.steps\[0\]`"):
+        codec.requests.encode("1", wrong)
