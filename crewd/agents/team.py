@@ -132,8 +132,10 @@ def _roles(lines: list[SourceLine]) -> tuple[dict[str, TeamRole], list[str]]:
             key, value, rest = one[1], one[2], rest[one.end() :]
             if key in _ROLE_UNUSED:
                 unused.append(f"{key} of role {name}")
-            elif key not in _OF_ROLE or not value:
+            elif key not in _OF_ROLE:
                 raise wrong(line.number, f"role {name}: {key}={value} is not understood", did_you_mean(key, _OF_ROLE, {}))
+            elif not value:
+                raise wrong(line.number, f"role {name}: {key}= has no value", "write it behind the =, or leave it out")
             elif key in said:
                 raise wrong(line.number, f"role {name}: {key}= stands twice", "give it once")
             elif key == "access" and value not in get_args(Access):

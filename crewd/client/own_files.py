@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.definition import Definition, parse_agent
 from crewd.agents.skills import parse_skill
 from crewd.agents.team import parse_team
@@ -29,7 +30,13 @@ BACKUP = ".bak"
 
 def own(kind: Kind, name: str) -> Resource:
     """The file that a name means, which may be changed. Refused for one of crewd's own, or of another program."""
-    found = resource(kind, name)
+    try:
+        found = resource(kind, name)
+    except NotFound:
+        if kind == "agents" and name in CATALOGUE:
+            hint = f"crew agents new {name} --user makes an agent of yours with that name"
+            raise Refused(f"{name} is a program that crewd knows, and has no file", hint=hint) from None
+        raise
     if found.source not in {"user", "project"}:
         hint = f"crew {kind} new {found.name} --user makes one of your own, which is used instead"
         whose = "crewd itself" if found.source == "builtin" else f"the extension {found.source}"

@@ -48,6 +48,7 @@ def test_an_empty_head_says_nothing() -> None:
         ("---\ndescription: {a: b}\n---\n- a: agent=b\n", "line 2: description is one value"),
         ("---\nname: [a]\n---\n- a: agent=b\n", "line 2: name is one value"),
         ("---\nname: t\n---\n- a: agent=b\n- a: agent=c\n", "line 5: role a stands twice"),
+        ("---\nname: t\n---\n- a: agent=b model=\n", "line 4: role a: model= has no value"),
         ("---\nname: t\n---\n- a: model=b\n", "line 4: role a: which agent"),
         ("---\nname: t\n---\n- a: agent=\n", "line 4: role a: agent="),
         ("---\nname: t\n---\n- a: agnt=b\n", "did you mean agent"),

@@ -8,7 +8,7 @@ import pytest
 
 from crewd.client import own_files
 from crewd.client.resources import Kind, resource
-from crewd.model.errors import Conflict, Refused, UsageError
+from crewd.model.errors import Conflict, NotFound, Refused, UsageError
 
 HEAD = "---\ndescription: two\ndefaultWorkflow: duo # ours\n---\n"
 TEAM = f"{HEAD}- looker: agent=scout skills=short,other looks for scout\n- fixer: agent=executor\n"
@@ -78,7 +78,8 @@ def test_a_name_that_means_another_file_is_left_alone(write: Write) -> None:
     ("kind", "name", "new", "error"),
     [
         ("agents", "scout", "executor", Conflict), ("agents", "scout", "../x", UsageError),
-        ("agents", "executor", "x", Refused), ("agents", "scout", "v1.2", UsageError),
+        ("agents", "executor", "x", Refused), ("agents", "pi", "x", Refused), ("agents", "nobody", "x", NotFound),
+        ("agents", "scout", "v1.2", UsageError),
     ],
 )  # fmt: skip
 def test_what_cannot_be_renamed_changes_nothing(kind: Kind, name: str, new: str, error: type[Exception]) -> None:
