@@ -19,6 +19,8 @@ from crewd.clock import SystemClock
 EX_SOFTWARE = 70
 STARTS = "starts"
 """What the log says at each start: what came before is of an earlier one."""
+SERVES = "serves again"
+"""What the log says when a start has succeeded after others had failed: their reasons are over."""
 PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 10.0)
 """Before the first new start, the second one, and so on: each is shorter than a client waits for an answer (15 s)."""
 HEALTHY_SECONDS = 60.0

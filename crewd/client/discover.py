@@ -18,7 +18,7 @@ from crewd.model.arguments import PathText
 from crewd.model.errors import DaemonUnreachable, UsageError
 from crewd.model.home import Home
 from crewd.private_files import WRITE_FOR_OTHERS, check_directory, file_at, make_directory, open_log
-from crewd.respawn import STARTS
+from crewd.respawn import SERVES, STARTS
 
 if TYPE_CHECKING:
     import psutil
@@ -102,9 +102,8 @@ def unreachable(home: Home) -> DaemonUnreachable:
     pid = silent_holder(home)
     if pid is not None:
         stopped, said = _said_of(pid), _last_said(home)
-        hint = f"kill -CONT {pid}" if stopped else "'crew daemon logs' may say why; 'crew daemon stop --end' ends it"
-        if said and not stopped:
-            hint = f"it says: {said}; 'crew daemon stop --end' ends it"
+        why = f"it says: {said}" if said else "'crew daemon logs' may say why"
+        hint = f"kill -CONT {pid}" if stopped else f"{why}; 'crew daemon stop --end' ends it and its workers"
         return DaemonUnreachable(f"crewd (pid {pid}) serves {home.root} and does not answer{stopped}", hint=hint)
     said, again = _last_said(home), restarter(home)
     if again is not None:
@@ -173,5 +172,6 @@ def _last_said(home: Home) -> str:
         file.seek(max(0, file.seek(0, os.SEEK_END) - SAID_BYTES))
         lines = file.read().decode("utf-8", "replace").splitlines()
         said = next((line for line in reversed(lines) if line.startswith("crewd: ")), "")
-        return said.removeprefix("crewd: ").removesuffix(STARTS)
+        said = said.removeprefix("crewd: ")
+        return "" if said in {STARTS, SERVES} else said
     return ""

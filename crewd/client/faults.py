@@ -19,7 +19,6 @@ from crewd.agents.tools import near_tool
 from crewd.client import shapes
 from crewd.client.agents import agent_named
 from crewd.client.chosen import Wish, choose, team_named
-from crewd.client.disabled import disabled
 from crewd.client.extensions import faults_of_extensions
 from crewd.client.hooks import found_hooks
 from crewd.client.resources import SUFFIXES, Resource, resource, resources
@@ -179,9 +178,7 @@ def _of_team(each: Resource) -> list[Fault]:
         check_planned(msgspec.structs.replace(workflow, plan_approval=workflow.plan_approval or team.plan_approval))
     except UsageError as error:
         faults.append(Fault(f"with its workflow {team.workflow}: {error.message}", error.hint))
-    if faults or disabled():
-        return faults  # what the user has disabled is no fault of a file
-    return _raised("", lambda: choose(Wish(team=each.id), installed=False))
+    return faults or _raised("", lambda: choose(Wish(team=each.id), installed=False))
 
 
 def _of_agent(where: str, name: str) -> list[Fault]:
@@ -202,5 +199,7 @@ def _raised(where: str, look: Callable[[], object]) -> list[Fault]:
     try:
         look()
     except CrewdError as error:
+        if "disabled" in error.values:
+            return []  # that is the user's decision, and no fault of a file
         return [Fault(f"{where}{error.message}", error.hint)]
     return []

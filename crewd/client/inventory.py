@@ -123,11 +123,11 @@ def enable(key: str) -> bool:
 
 
 def check_enabled(kind: ItemKind, name: str) -> None:
-    """Refused, with the reason, if the user has disabled it."""
+    """Refused, with the reason, and the item in `values["disabled"]`, if the user has disabled it."""
     key = f"{kind}:{name}"
     reason = disabled().get(key)
     if reason is not None:
-        raise Refused(f"{kind} {name} is disabled: {reason}", hint=f"crew enable {key}")
+        raise Refused(f"{kind} {name} is disabled: {reason}", hint=f"crew enable {key}", disabled=key)
 
 
 def _id(key: str) -> str:

@@ -5,7 +5,6 @@ What was there before is kept beside it, as `FILE.bak`. Files of crewd itself, a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -61,17 +60,22 @@ def check_text(kind: Kind, name: str, text: str) -> None:
             understand(text, default_name=name)
 
 
-def uses(of: Resource) -> list[Resource]:
+def uses(of: Resource, *, faulty: bool = False) -> list[Resource]:
     """The files that name this one: what they say is looked up, so that a name that means another file does not count.
 
-    A file that cannot be read as what it is names nothing.
+    Of a file that cannot be read as what it is, nobody can say whether it names this one: Refused if the name stands in it;
+    if `faulty`, it is passed over.
     """
+    word = re.compile(rf"(?<![\w.-]){re.escape(of.name)}(?![\w.-])")
     found = []
     for where in referring_kinds(of.kind):
         for each in resources(where):
             try:
                 names = _named(of.kind, each, _text(each))
-            except (CrewdError, UnicodeDecodeError):
+            except (CrewdError, UnicodeDecodeError) as error:
+                if not faulty and word.search(_raw(each)):
+                    why = getattr(error, "message", "") or str(error)
+                    raise Refused(f"{each.path} may name it, and is faulty: {why}", hint="mend it: crew check") from None
                 continue
             if any(_means(of, name) for name in names):
                 found.append(each)
@@ -101,7 +105,6 @@ def rename(of: Resource, new: str) -> list[Path]:
     def other(name: str) -> str:
         return (f"{of.source}:{new}" if ":" in name else new) if _means(of, name) else name
 
-    _check_clear(of)
     changed: dict[Path, str] = {}
     for each in uses(of):
         if each.source not in {"user", "project"} or ".pi" in each.path.parts:
@@ -132,29 +135,13 @@ def rename(of: Resource, new: str) -> list[Path]:
 
 def remove(of: Resource, *, force: bool = False) -> Path:
     """Put the file aside, as `FILE.bak`; where it is then. Refused while another file names it, unless `force`."""
-    if not force:
-        _check_clear(of)
-    used = uses(of)
+    used = uses(of, faulty=force)
     if used and not force:
         names = ", ".join(str(each.path) for each in used)
         raise Refused(f"{of.id} is named by {names}", hint="change them, or --force with an --intent")
     aside = of.path.with_name(of.path.name + BACKUP)
     of.path.replace(aside)
     return aside
-
-
-def _check_clear(of: Resource) -> None:
-    """Refused if the name stands in a file that cannot be read as what it is: whether that means this one cannot be said."""
-    word = re.compile(rf"(?<![\w.-]){re.escape(of.name)}(?![\w.-])")
-    for where in referring_kinds(of.kind):
-        for each in resources(where):
-            try:
-                _named(of.kind, each, _text(each))
-            except (CrewdError, UnicodeDecodeError) as error:
-                with contextlib.suppress(OSError):
-                    if word.search(each.path.read_bytes().decode("utf-8", "replace")):
-                        why = getattr(error, "message", "") or str(error)
-                        raise Refused(f"{each.path} may name it, and is faulty: {why}", hint="mend it: crew check") from None
 
 
 def write(texts: Mapping[Path, str], modes: Mapping[Path, Path] | None = None) -> None:
@@ -220,6 +207,14 @@ def _text(each: Resource) -> str:
     """What is in it, with the line ends that it has. Raises what `Resource.text` raises."""
     each.text()
     return each.path.read_bytes().decode()
+
+
+def _raw(each: Resource) -> str:
+    """What is in it, whatever it is; empty if it cannot be read."""
+    try:
+        return each.path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _named(kind: Kind, each: Resource, text: str) -> list[str]:

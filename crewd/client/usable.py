@@ -37,7 +37,8 @@ def check_usable(found: FoundAgent, model: str) -> None:
             lists = agent.runtime in {"pi", "omp"}
             instead = "name its tools in its file (tools: read, grep)" if lists else "use another program"
             hint = f"{instead}, or crew enable tool:{tool}"
-            raise Refused(f"agent {found.name} may use tool {tool}, which is disabled: {off[f'tool:{tool}']}", hint=hint)
+            why = f"agent {found.name} may use tool {tool}, which is disabled: {off[f'tool:{tool}']}"
+            raise Refused(why, hint=hint, disabled=f"tool:{tool}")
     uses = _providers(found, model)
     for provider in _named(off, "provider"):
         if provider in uses:
@@ -45,7 +46,8 @@ def check_usable(found: FoundAgent, model: str) -> None:
         if "" in uses:
             hint = f"name its model with its provider (model: PROVIDER/NAME), or crew enable provider:{provider}"
             why = f"provider {provider} is disabled: {off[f'provider:{provider}']}"
-            raise Refused(f"agent {found.name} does not say whose model it uses, and {why}", hint=hint)
+            said = f"agent {found.name} does not say whose model it uses, and {why}"
+            raise Refused(said, hint=hint, disabled=f"provider:{provider}")
 
 
 def is_usable(found: FoundAgent) -> bool:

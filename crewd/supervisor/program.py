@@ -25,7 +25,7 @@ from crewd.model.errors import CrewdError, Unavailable, UsageError
 from crewd.model.home import Home
 from crewd.model.limits import GRACE_SECONDS_SHORT
 from crewd.private_files import check_plain, check_socket, is_open_as, make_directory, open_file
-from crewd.respawn import EX_SOFTWARE, say
+from crewd.respawn import EX_SOFTWARE, SERVES, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,17 +143,26 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     poller = ZmqPoller()
     brain = BrainDispatcher(poller, clock)
     failed: list[ExitReason] = []
+    failing = threading.Event()  # the last start of an actor has failed, and the log says so
     stopping = threading.Event()  # nobody waits for the guardian any more, which may have retired
 
     def report(name: str, incarnation: int, reason: ExitReason) -> None:
         logger.opt(exception=reason.error).error("actor {}#{} ended: {}", name, incarnation, reason)
         if isinstance(reason.error, StartFailed):
+            failing.set()
             say(str(reason.error))
+
+    def ready() -> None:
+        if failing.is_set():
+            failing.clear()
+            say(SERVES)
+        manager.say(f"READY=1\nSTATUS=serves {home.root}")
 
     system = ActorSystem(clock, chance, brain, wake=poller.wake, reporter=report)
     secret = home.root / "secret"
     if home.database.exists() and not secret.exists():
-        logger.warning("{} is gone, and is made anew: workers that were started before are not known any more, and end", secret)  # noqa: PLE1205
+        # Tokens of workers are made with it: the guardian ends those whose tokens are not recognised.
+        logger.warning("{} was missing, and a new one was made: workers of before are not recognised, and end", secret)  # noqa: PLE1205
     services = Services(
         clock,
         chance,
@@ -190,7 +199,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
         port,
         open_store,
         lambda: ReadOnly(home.database),
-        lambda: manager.say(f"READY=1\nSTATUS=serves {home.root}"),
+        ready,
         lambda: examine(home, asked_for.workers_max, shared_out),
         lambda: FilesLink(home.files_socket, stopping.wait),
     )
@@ -364,7 +373,7 @@ def _exit_with(act: Callable[[], int]) -> NoReturn:
     except CrewdError as error:
         click.echo(f"crewd: {error}", err=True)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 (whoever starts crewd is told why it ended, as after any other error)
+    except Exception as error:  # noqa: BLE001 (the reason has to be the last line of the log, as after any other error)
         import traceback
 
         traceback.print_exc()

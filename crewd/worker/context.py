@@ -308,8 +308,8 @@ class Context:
 
         When the time has passed the `default` is returned (None, if there is none). An answer that does not fit the kind is
         refused and never comes here: `confirm` gets `yes` or `no`, `permission` `allow` or `deny`, `choose` one of the
-        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError, for a
-        `default` that does not fit, too.
+        `choices`, `json` a JSON text, that follows `schema` if there is one (needs `crewd[schema]`). Raises UsageError for a
+        `default` that does not fit, and for a question, a choice or a default of more than 2,048 characters.
         """
         return self._ask(self._ids.next(ASK), question, kind, choices, schema, default, timeout)
 

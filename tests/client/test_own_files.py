@@ -117,7 +117,7 @@ def test_what_stands_in_the_way_of_a_name_is_said(write: Write, monkeypatch: pyt
     with pytest.raises(Refused, match="disabled by its name"):
         rename("agents", "scout", "seeker")
     write("workflows/broken.workflow.md", "## s\nagent scout\n")
-    assert [each.name for each in own_files.uses(own_files.own("agents", "scout"))] == ["duo", "duo"]
+    assert [each.name for each in own_files.uses(own_files.own("agents", "scout"), faulty=True)] == ["duo", "duo"]
 
 
 def test_a_faulty_file_that_may_name_it_is_mended_first(write: Write) -> None:

@@ -68,7 +68,7 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
     try:
         crew = connect(options.home, start=False)
     except DaemonUnreachable:
-        _stop_unheard(options, clock, mode, grace)
+        _stop_unheard(options, clock, mode, grace, STOP_SECONDS + grace if timeout is None else timeout)
         return
     with crew:
         live, runs = 1, "its live runs"
@@ -108,8 +108,8 @@ def stop(options: Options, mode: Literal["drain", "end", "keep"], grace: float, 
         say("crewd has stopped" + ("; its workers go on" if mode == "keep" and live else ""))
 
 
-def _stop_unheard(options: Options, clock: SystemClock, mode: str, grace: float) -> None:
-    """End a crewd that does not answer, or the process that would start one again.
+def _stop_unheard(options: Options, clock: SystemClock, mode: str, grace: float, seconds: float) -> None:
+    """End a crewd that does not answer, or the process that would start one again, within so many seconds.
 
     DaemonUnreachable if there is neither. A crewd that is there is sent SIGTERM if its workers are to be ended (`--end`), and
     another one after the grace, which ends them now; else it may only be busy, and is not touched.
@@ -125,7 +125,7 @@ def _stop_unheard(options: Options, clock: SystemClock, mode: str, grace: float)
         if clock.monotonic() > begun + grace and not again:
             again = True
             _terminate(living)
-        if clock.monotonic() > begun + grace + STOP_SECONDS:
+        if clock.monotonic() > begun + seconds:
             pids = " ".join(str(process.pid) for process in living)
             raise DeadlineExceeded(
                 f"crewd does not answer, and has not ended (pid {pids})",

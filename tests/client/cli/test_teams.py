@@ -477,6 +477,7 @@ def test_a_team_that_could_never_run_is_a_fault(shell: Shell, head: str, roles: 
 
 
 def test_what_the_user_has_disabled_is_no_fault_of_a_team(shell: Shell) -> None:
-    shell.ok("check")
-    shell.ok("disable", "team:review", "--reason", "not now")
-    shell.ok("check")
+    for item in ("team:review", "agent:reviewer", "provider:anthropic", "tool:bash"):
+        shell.ok("disable", item, "--reason", "not now")
+        shell.ok("check")
+        shell.ok("enable", item)

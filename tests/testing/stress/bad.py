@@ -477,3 +477,14 @@ class Called:
     def __call__(self, ctx: Context) -> int:
         ctx.check()
         return 1
+
+
+@worker
+async def asks_a_server(ctx: AsyncContext, port: int) -> str:
+    """A good one that waits for a peer, which takes its time."""
+    ctx.check()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(60):
+        answer = await reader.readline()
+    writer.close()
+    return answer.decode()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import select
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,22 @@ def test_waiting_takes_no_time_beside_other_tasks_and_timeouts_either() -> None:
     assert (trial.last.end, trial.last.result) == ("completed", 3)
     cancelled = play("cancel@2", Target(bad.beats, patience=20)).last
     assert (cancelled.end, cancelled.signalled) == ("cancelled", False)
+
+
+def test_a_wait_for_a_peer_is_a_real_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer:
+                select.select([peer], [], [], 0.3)  # it says nothing: the worker waits meanwhile
+                peer.sendall(b"hello\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        last = try_out(Target(bad.asks_a_server, {"port": server.getsockname()[1]}), History()).last
+        thread.join()
+    assert (last.end, last.result) == ("completed", "hello\n")
 
 
 def test_where_a_worker_was_is_known_though_it_says_no_last_word() -> None:
