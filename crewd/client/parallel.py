@@ -28,7 +28,10 @@ _KEYS: Final = ("goal", "agent", "model", "skills", "cwd", "name")
 
 
 class ListedGoal(msgspec.Struct, frozen=True):
-    """A goal of a list. `cwd` is where it is worked on: absolute, or empty for where the command runs."""
+    """A goal of a list. `cwd` is where it is worked on: absolute, or empty for where the command runs.
+
+    The `name` is the step's; `read_goals` gives one to each.
+    """
 
     goal: str
     agent: str = ""
@@ -53,15 +56,15 @@ def read_goals(text: str, where: str, directory: Path) -> list[ListedGoal]:
         raise UsageError(f"{where} is no list of goals", hint=_SHAPE)
     if len(entries) > GOALS_MAX:
         raise UsageError(f"{where} has {len(entries)} goals, at most {GOALS_MAX} are possible", hint="make several lists of it")
-    goals = [_goal(entry, f"{where}: goal {number}", directory) for number, entry in enumerate(entries, 1)]
-    first: dict[str, int] = {}
-    for number, each in enumerate(goals, 1):
+    goals: dict[str, ListedGoal] = {}
+    for number, entry in enumerate(entries, 1):
+        each = _goal(entry, f"{where}: goal {number}", directory)
         name = each.name or f"goal-{number}"
-        if name in first:
+        if name in goals:
             hint = "rename one of them; a goal without a name is called by its number, goal-2"
-            raise UsageError(f"{where}: goals {first[name]} and {number} have the name {name}", hint=hint)
-        first[name] = number
-    return goals
+            raise UsageError(f"{where}: goals {list(goals).index(name) + 1} and {number} have the name {name}", hint=hint)
+        goals[name] = msgspec.structs.replace(each, name=name)
+    return list(goals.values())
 
 
 _SHAPE = "lines such as '- fix the flaky test', or maps: '- {goal: look at src, agent: reviewer, cwd: ../other}'"
@@ -100,16 +103,11 @@ def _goal(entry: object, where: str, directory: Path) -> ListedGoal:
 
 
 def workflow_of_goals(goals: list[ListedGoal], *, all_need_agents: bool) -> Workflow:
-    """A workflow with a step for each goal. UsageError for two of one name, or for a goal without an agent if it needs one."""
+    """A workflow with a step for each goal. UsageError for a goal without an agent if it needs one."""
     steps: list[Step] = []
-    names: set[str] = set()
     for number, each in enumerate(goals, 1):
-        name = each.name or f"goal-{number}"
         if all_need_agents and not each.agent:
             raise UsageError(f"goal {number} names no agent", hint="agent: NAME beside its goal, or --agent NAME for all")
-        if name in names:
-            raise UsageError(f"two goals have the name {name}", hint="rename one of them; the second goal is called goal-2")
-        names.add(name)
         worker = WorkerSpec(cwd=each.cwd)
-        steps.append(Step(name, agent=each.agent, model=each.model, skills=each.skills, text=each.goal, worker=worker))
+        steps.append(Step(each.name, agent=each.agent, model=each.model, skills=each.skills, text=each.goal, worker=worker))
     return Workflow("parallel", tuple(steps))

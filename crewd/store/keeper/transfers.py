@@ -39,7 +39,7 @@ FILES_KEPT = 20
 """Exported bundles, and unfinished uploads, that are kept: the oldest go first."""
 FILE_NAME = re.compile(r"[a-z]_[0-9a-z]{26}(?:-\d+)?\.zip\Z")
 ROOM_LEFT_BYTES = 32 << 20
-"""On the disk, after each piece of what is uploaded."""
+"""Left on the disk after each piece that is uploaded: twice the home's reserve, so that events can still be written."""
 _UPLOAD = re.compile(r"x_[0-9a-z]{26}\Z")
 
 
