@@ -153,7 +153,7 @@ def test_a_parent_that_nobody_has_is_refused(daemon: Daemon, crew: Crew, parent:
         speaker.say("start_run", "a", {"workflow": {"name": "w", "steps": [step]}, "goal": "", "cwd": "/", "parent": parent})
         refused = speaker.replies("a")
     assert isinstance(refused, rl.ErrorReply)
-    assert refused.error.code == "refused"
+    assert refused.error.code == "refused", refused
     assert crew.doctor().healthy
 
 

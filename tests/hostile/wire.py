@@ -25,10 +25,12 @@ class Speaker:
         if identity:
             self.socket.setsockopt(zmq.IDENTITY, identity)
         self.socket.connect(endpoint)
+        self._said: dict[str, list[bytes]] = {}
 
     def say(self, kind: str, key: str, body: object) -> None:
         """One message with whatever MessagePack can hold."""
-        self.socket.send_multipart([codec.HEADER, kind.encode(), key.encode(), msgspec.msgpack.encode(body)])
+        self._said[key] = [codec.HEADER, kind.encode(), key.encode(), msgspec.msgpack.encode(body)]
+        self.socket.send_multipart(self._said[key])
 
     def hear(self) -> list[bytes]:
         """The next message."""
@@ -36,10 +38,14 @@ class Speaker:
         return self.socket.recv_multipart()
 
     def replies(self, key: str) -> rl.Reply:
-        """The reply to one request; what else comes meanwhile is left out."""
-        while (parcel := codec.replies.decode(self.hear())).id != key:
-            pass
-        return parcel.body
+        """The reply to one request; what else comes is left out. A crewd that begins may ask for the request again."""
+        while True:
+            parcel = codec.replies.decode(self.hear())
+            if parcel.id != key:
+                continue
+            if not (isinstance(parcel.body, rl.ErrorReply) and parcel.body.error.values.get("say") == "again"):
+                return parcel.body
+            self.socket.send_multipart(self._said[key])
 
     def __enter__(self) -> Self:
         return self
