@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
-import psutil
 import pytest
 
 from crewd.model.errors import InvariantError
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.naps import sleepers, unique_seconds
 
 pytestmark = pytest.mark.process
-SLEEPS = WorkerSpec(argv=("sleep", "8642"))
-
-
-def sleepers() -> int:
-    return sum("8642" in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+SECONDS = unique_seconds()
+SLEEPS = WorkerSpec(argv=("sleep", SECONDS))
 
 
 def test_runs_that_crash_whenever_they_are_started_hold_up_nobody(daemon: Daemon) -> None:
@@ -26,7 +23,7 @@ def test_runs_that_crash_whenever_they_are_started_hold_up_nobody(daemon: Daemon
     with daemon.connect() as crew:
         broken = [crew.run(both, cwd="/").id for _ in range(6)]
         good = crew.run(both, cwd="/").id
-        wait_until(lambda: sleepers() == 14, "all of them to run")
+        wait_until(lambda: len(sleepers(SECONDS)) == 14, "all of them to run")
         crew.stop_daemon(mode="keep")
     wait_until(lambda: daemon.stopped, "crewd to stop")
     with contextlib.closing(sqlite3.connect(daemon.home.database)) as database, database:
@@ -45,10 +42,10 @@ def test_runs_that_crash_whenever_they_are_started_hold_up_nobody(daemon: Daemon
             raise AssertionError
 
         wait_until(lambda: is_given_up(broken[0]), "the first to be given up")
-        wait_until(lambda: sleepers() == 12, "its workers to be ended")
+        wait_until(lambda: len(sleepers(SECONDS)) == 12, "its workers to be ended")
         assert crew.cancel(good).verified
         assert any("has crashed" in finding for finding in crew.doctor().findings)
         assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
         crew.stop_daemon(mode="end")
     wait_until(lambda: daemon.stopped, "crewd to stop")
-    wait_until(lambda: not sleepers(), "the workers of the others to be ended")
+    wait_until(lambda: not sleepers(SECONDS), "the workers of the others to be ended")

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.naps import sleepers, unique_seconds
 
 PROJECT = """
 import jobs
@@ -21,7 +22,7 @@ def test_a_worker(crewd):
 def test_what_is_left_running_is_ended(crewd):
     with crewd.connect() as crew:
         crew.call("jobs:wait_for_it")
-        crew.exec(["sleep", "1234.5"])
+        crew.exec(["sleep", "SECONDS"])
     open("home.txt", "w").write(str(crewd.home.root))
 """
 JOBS = """
@@ -37,7 +38,8 @@ def wait_for_it(ctx):
 
 @pytest.mark.process
 def test_the_fixture_gives_a_daemon_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(PROJECT)
+    seconds = unique_seconds()
+    (tmp_path / "test_it.py").write_text(PROJECT.replace("SECONDS", seconds))
     (tmp_path / "jobs.py").write_text(JOBS)
     shown = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)],
@@ -46,7 +48,7 @@ def test_the_fixture_gives_a_daemon_and_leaves_nothing(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "2 passed" in shown.stdout
     assert not Path((tmp_path / "home.txt").read_text()).exists()
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1234.5"]]
+    assert not sleepers(seconds)
 
 
 @pytest.mark.process

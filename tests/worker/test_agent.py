@@ -28,6 +28,7 @@ from crewd.model.terms import Terms
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.naps import sleepers, unique_seconds
 from tests.shell import Shell
 
 pytestmark = pytest.mark.process
@@ -81,10 +82,6 @@ def log_of(crew: Crew, run: RunHandle, stream: Literal["acts", "stdout"]) -> Ite
         offset, size = piece.next, piece.size
 
 
-def sleepers(seconds: str) -> list[int]:
-    return [process.pid for process in psutil.process_iter(["cmdline"]) if seconds in (process.info["cmdline"] or ())]
-
-
 @every
 def test_it_answers_and_its_answer_is_the_result(crew: Crew, runtime: AgentRuntime) -> None:
     run = ask(crew, "hello", agent(runtime))
@@ -124,14 +121,15 @@ def test_follow_ups_come_one_by_one_where_it_would_stop(crew: Crew, runtime: Age
 
 @every
 def test_now_stops_the_tool_first_and_nothing_that_waited_is_lost(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 861", agent(runtime))
+    seconds = unique_seconds()
+    run = ask(crew, f"TOOL {seconds}", agent(runtime))
     until_tool(crew, run)
     waits = run.steer("it waits")
     now = run.steer("stop that", wait="settled", timeout=120, terms=Terms(now=True))
     assert now.outcome == "done"
     assert str(run.result(timeout=120)).startswith("echo: ")
     assert crew.receipt(waits.id).outcome == "done"
-    wait_until(lambda: not sleepers("861.0"), "the tool to end")
+    wait_until(lambda: not sleepers(f"{seconds}.0"), "the tool to end")
 
 
 @most
@@ -232,12 +230,13 @@ def test_a_retry_inside_the_agent_is_progress(crew: Crew, runtime: AgentRuntime)
 
 @every
 def test_a_cancel_ends_the_agent_and_its_tools(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 862", agent(runtime))
+    seconds = unique_seconds()
+    run = ask(crew, f"TOOL {seconds}", agent(runtime))
     until_tool(crew, run)
     waits = run.steer("never seen")
-    wait_until(lambda: sleepers("862.0"), "the tool")
+    wait_until(lambda: sleepers(f"{seconds}.0"), "the tool")
     assert run.cancel(timeout=120).verified
-    assert not sleepers("862.0")
+    assert not sleepers(f"{seconds}.0")
     assert crew.receipt(waits.id).outcome in {"refused", "unknown"}, "it is not done"
     assert outcomes(crew, run) == ["cancelled"]
 
@@ -365,11 +364,12 @@ def test_an_agent_lives_on_when_crewd_is_killed(daemon: Daemon, crew: Crew, runt
 
 @pytest.mark.parametrize("runtime", ["claude", "codex", "acp"])
 def test_who_was_killed_goes_on_with_its_own_session(crew: Crew, runtime: AgentRuntime) -> None:
-    run = ask(crew, "TOOL 863", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
+    seconds = unique_seconds()
+    run = ask(crew, f"TOOL {seconds}", agent(runtime), retry=Retry(attempts=2, backoff_seconds=0.01))
     until_tool(crew, run)
     psutil.Process(attempt_of(run).pid).kill()
     assert run.result(timeout=120) == "echo: Go on where you stopped.", "the task is not asked for twice"
-    wait_until(lambda: not sleepers("863.0"), "what the first one left to end")
+    wait_until(lambda: not sleepers(f"{seconds}.0"), "what the first one left to end")
 
 
 @pytest.mark.parametrize("runtime", ["pi", "codex"])

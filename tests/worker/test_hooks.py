@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from crewd.client.blocking import Crew, RunHandle
@@ -20,6 +19,7 @@ from crewd.model.statuses import RunStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.naps import sleepers, unique_seconds
 
 pytestmark = pytest.mark.process
 
@@ -269,23 +269,24 @@ def test_a_message_that_waits_when_a_hook_blocks_is_refused_because_the_worker_h
 
 
 def test_a_hook_that_hangs_has_its_time_and_is_killed_with_all_that_it_started(crew: Crew) -> None:
-    hook = Hook("slow", "before_task_start", "sleep 4321.25 & sleep 4321.25", timeout_seconds=0.3)
+    seconds = unique_seconds()
+    hook = Hook("slow", "before_task_start", f"sleep {seconds} & sleep {seconds}", timeout_seconds=0.3)
     run = run_with(crew, hook, shell="echo done")
     assert run.result(timeout=60) == "done"
     assert asked(run) == [("slow", "diagnostic", "it took longer than 0.3 s")]
-    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "4321.25"]]
+    assert not sleepers(seconds)
 
 
 @pytest.mark.parametrize("on", ["before_task_start", "task_result"])
 def test_a_cancel_does_not_wait_for_a_hook(crew: Crew, tmp_path: Path, on: str) -> None:
-    begun = tmp_path / "begun"
-    hook = Hook("slow", on, f"touch {begun}; sleep 4321.5", blocking=True, timeout_seconds=60)  # type: ignore[arg-type]
+    begun, seconds = tmp_path / "begun", unique_seconds()
+    hook = Hook("slow", on, f"touch {begun}; sleep {seconds}", blocking=True, timeout_seconds=60)  # type: ignore[arg-type]
     run = run_with(crew, hook, shell="true")
     wait_until(begun.exists, "the hook")
     run.cancel(mode="now")
     shown = run.wait(timeout=20).run
     assert shown.status == "cancelled"
-    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "4321.5"]]
+    assert not sleepers(seconds)
 
 
 @pytest.mark.parametrize(
