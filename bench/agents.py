@@ -31,6 +31,8 @@ STEERS = 150
 STEER_SECONDS = 0.1
 """Between two steers."""
 FIRST_WORDS = 20
+LOOK_SECONDS = 0.005
+"""Between two looks for a first word: each look is work for crewd, which shares the processors with the agent that starts."""
 ROUNDS, ROUND_BYTES = 256, 4_000_000
 RUNTIMES: tuple[AgentRuntime, ...] = ("pi", "claude", "codex", "acp")
 
@@ -77,7 +79,7 @@ def _first_words(crew: Crew) -> None:
         run = start(crew, "hello", "pi")
         begin = time.perf_counter()
         while not _acts(crew, run, "text"):
-            time.sleep(0.001)
+            time.sleep(LOOK_SECONDS)
         samples.append(time.perf_counter() - begin)
         run.wait(timeout=60)
     print(f"  first word of an agent after run() returned   {_percent(samples)}")

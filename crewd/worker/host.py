@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mimetypes
 import os
 import sys
 from collections.abc import Generator
@@ -42,6 +43,8 @@ def rehearse() -> Generator[None, None, None]:
     that the start writes to is its own by then: a forked process shares it with the zygote until it does, page after page.
     """
     compile_patterns()
+    if not mimetypes.inited:  # what an artifact is: the system's tables are files
+        mimetypes.init()
     codec.to_worker.prepare()
     clock, waker = SystemClock(), Waker()
     spec = WorkerSpec(call="crewd.worker.probe:probe")

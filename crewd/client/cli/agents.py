@@ -120,12 +120,16 @@ def _as_json(found: FoundAgent, version: str) -> dict[str, Any]:
 
 
 def version_of(found: FoundAgent) -> str:
-    """What the program says is its version; empty if it is not there, or says none."""
+    """What the program says is its version; empty if it is not there, or says none.
+
+    An interpreter would say its own: so the words of a command that a file gives are said, too.
+    """
     if not found.program:
         return ""
+    words = found.definition.agent.command[1:] if found.known is None else ()
     try:
         told = subprocess.run(  # noqa: S603 (its own program)
-            [found.program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            [found.program, *words, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
             timeout=VERSION_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

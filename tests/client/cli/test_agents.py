@@ -86,6 +86,10 @@ def test_agents_are_listed_and_shown(shell: Shell) -> None:
     assert "You are a stand-in" not in shown
     broken = _file(shell, '---\nruntime: pi\ncommand: [sh, -c, "echo Node.js v20.20.2; exit 1"]\n---\n')
     assert json.loads(shell.ok("agents", "show", broken, "--json"))["version"] == ""
+    (shell.cwd / "mine.sh").write_text('echo "mine 4.5.6 $1"')
+    for command, version in (("sh, ./mine.sh", "4.5.6"), (f"{sys.executable}, -m, json.tool", "")):
+        own = _file(shell, f"---\nruntime: pi\ncommand: [{command}]\n---\n")
+        assert json.loads(shell.ok("agents", "show", own, "--json"))["version"] == version, "and not the interpreter's"
     assert "line 2: there is no runtime" in shell.fails(2, "agents", "show", _file(shell, "---\nruntime: no\n---\n"))
 
 
