@@ -213,6 +213,10 @@ class Acp:
         return []
 
     def _initialized(self, result: object) -> do.Acts:
+        spoken = at(result, "protocolVersion")
+        if spoken is not None and spoken != VERSION:
+            why = f"the agent speaks version {clip(str(spoken), 40)} of the Agent Client Protocol, and crewd version {VERSION}"
+            return [do.Stopped("failed", "", why, PERMANENT)]
         self._steers = at(result, "_meta", "steering", "supported") is True
         self._resumes = at(result, "agentCapabilities", "loadSession") is True
         info = at(result, "agentInfo")

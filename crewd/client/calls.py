@@ -184,13 +184,13 @@ def _again(crew: Caller, order: rq.Reopen, secrets: Mapping[str, str] | None) ->
 
 
 def approve(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
-    """A blocked run goes on. Refused if nothing blocks it, Forbidden inside a worker."""
+    """Let a blocked run go on. Refused if nothing blocks it, Forbidden inside a worker."""
     order = shapes.approval(target, crew.ids.next(MESSAGE), approved=True, intent=intent, force=force)
     shapes.expect((yield Ask(order)), rl.Done)
 
 
 def reject(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
-    """A blocked run is cancelled, with the reason `rejected`. Refused if nothing blocks it, Forbidden inside a worker."""
+    """Cancel a blocked run, with the reason `rejected`. Refused if nothing blocks it, Forbidden inside a worker."""
     order = shapes.approval(target, crew.ids.next(MESSAGE), approved=False, intent=intent, force=force)
     shapes.expect((yield Ask(order)), rl.Done)
 
@@ -201,12 +201,12 @@ def dead(crew: Caller) -> Call[rl.DeadReply]:  # noqa: ARG001
 
 
 def dismiss(crew: Caller, target: str, *, intent: str = "", force: bool = False) -> Call[None]:
-    """A dead letter (or all of a run) needs nothing more. Refused if there is none."""
+    """Dismiss a dead letter, or all of a run. Refused if there is none."""
     shapes.expect((yield Ask(rq.Dismiss(target=target, intent=intent, force=force, id=crew.ids.next(MESSAGE)))), rl.Done)
 
 
 def tell_hooks(crew: Caller, target: str, hooks: Sequence[HookRun]) -> Call[None]:
-    """Say what hooks have answered that you have asked about something you want of a run (docs/hooks.md). Each is an event."""
+    """Record what hooks answered that you ran before a request about this run (docs/hooks.md). Each answer is an event."""
     shapes.expect((yield Ask(rq.TellHooks(target=target, hooks=tuple(hooks), id=crew.ids.next(MESSAGE)))), rl.Done)
 
 
@@ -457,7 +457,7 @@ def news(crew: Caller, *, after: int = 0, everyone: bool = False, limit: int = 2
 
 
 def seen(crew: Caller, upto: int) -> Call[None]:  # noqa: ARG001
-    """All news up to this seq were told: they do not come again. Durable when this returns."""
+    """Mark all news up to this seq as seen: they are not returned again. Durable when this returns."""
     shapes.expect((yield Ask(rq.SeenNews(upto=upto))), rl.Done)
 
 
@@ -474,7 +474,7 @@ def reload_config(crew: Caller) -> Call[rl.Reloaded]:  # noqa: ARG001
 
 
 def resume_daemon(crew: Caller) -> Call[None]:  # noqa: ARG001
-    """Take a stop back that waits for live runs: new work is taken again. Refused if crewd is not draining."""
+    """Take back a stop with mode `drain`: crewd accepts new work again. Refused if crewd is not draining."""
     shapes.expect((yield Ask(rq.ResumeDaemon())), rl.Done)
 
 

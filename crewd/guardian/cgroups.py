@@ -1,7 +1,7 @@
-"""The fourth net, where the kernel gives it: a cgroup (v2) per worker, which no descendant leaves without the rights to.
+"""A fourth way to find a worker's processes: a cgroup (v2) per worker, which no descendant leaves without the rights to.
 
 `cgroup.kill` ends everything in it at once, also in cgroups that the worker has made in its own, and `populated 0` in
-`cgroup.events` is proof. Without a writable cgroup2 tree nothing of this is used, and the other nets hold alone.
+`cgroup.events` is proof. Without a writable cgroup2 tree nothing of this is used, and the other ways remain.
 """
 
 from __future__ import annotations

@@ -385,7 +385,7 @@ class Guard:
     # -- ended children -----------------------------------------------------------------------------------------
 
     def children_ended(self, ended: Iterable[ChildEnded], now: float) -> list[GuardEffect]:
-        """Children of the guardian were reaped. Of a storm only some were looked at; the others are taken to be the same."""
+        """Children of the guardian were reaped. If there were very many, only some were looked at; the rest count as alike."""
         effects: list[GuardEffect] = []
         looked_at = orphans = 0
         sampled: list[Key] = []

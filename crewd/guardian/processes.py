@@ -77,7 +77,7 @@ def set_name(name: str) -> None:
 
 
 def give_way() -> None:
-    """Where the kernel shares processors out by session, let this one have less; a session begun below has its whole share."""
+    """On kernels with autogroup scheduling, give this session a lower weight. A session begun below keeps the normal one."""
     with contextlib.suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(_GIVE_WAY))
 

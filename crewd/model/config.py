@@ -39,9 +39,9 @@ KEYS: Final = {
     "on_sigterm": Key(
         "What SIGTERM means to crewd: end its workers, wait for them, or leave them to the next crewd.", live=True
     ),
-    "require_intent": Key("Whatever ends or puts away something needs a reason in words (`--intent`).", live=True),
+    "require_intent": Key("Whether what ends or deletes something needs a reason in words (`--intent`).", live=True),
     "permanent_texts": Key(
-        "Words in an error after which nothing is tried again, in place of crewd's own. Runs that are started later take them.",
+        "Phrases that mark an error as permanent (no retry), in place of crewd's own. They hold for runs that start later.",
         live=True,
     ),
     "concurrency_max": Key(

@@ -118,7 +118,7 @@ class Conflict(Refused):
 
 
 class Unavailable(CrewdError):
-    """The world is not there now: retry with back-off, then give up."""
+    """Something that crewd needs is not available now: retry with back-off, then give up."""
 
     code = "unavailable"
     exit_code = 69
@@ -171,7 +171,7 @@ class RunCancelled(CrewdError):
 
 
 class InvariantError(CrewdError):
-    """We are wrong: stop this actor or process and let its supervisor decide."""
+    """crewd has broken a rule of its own: stop this actor or process and let its supervisor decide."""
 
     code = "internal"
     exit_code = 70

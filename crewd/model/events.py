@@ -510,7 +510,7 @@ class RunForgotten(msgspec.Struct, frozen=True, tag="run.forgotten"):
 class RunArchived(msgspec.Struct, frozen=True, tag="run.archived"):
     """An ended run whose events and rows are in a bundle now, whose name and hash these are. `events`: how many left the log.
 
-    A run that was imported has none: it comes into the home so.
+    It is 0 for an imported run, which is archived from the start.
     """
 
     row: RunRow

@@ -51,7 +51,7 @@ class Effect(StrEnum):
     QUEUED = "queued"
     """No worker is ready for it yet."""
     HELD = "held"
-    """The worker waits for something else first, which follows the word."""
+    """The worker waits; the text after `held: ` says for what."""
     MAILBOX = "mailbox"
     """It lies in the mailbox until somebody reads it."""
     ANSWERED = "answered"

@@ -23,7 +23,7 @@ RUN_KEYS: Final = {
     "agent": Key("The agent that works on a goal for which no agent, team or workflow is named."),
     "team": Key("The team that works on such a goal."),
     "workflow": Key("The workflow that is run for such a goal: the name of one, no path."),
-    "runtime": Key("Whose program agents use that name none, as with `--runtime`.", personal=True),
+    "runtime": Key("The program that runs agents which name none, as with `--runtime`.", personal=True),
     "model": Key("The model of agents where neither a file nor an option names one.", personal=True),
     "permissions": Key(
         "What an agent gets that asks for a permission, whatever its file says, as with `--permissions`.", personal=True

@@ -110,7 +110,7 @@ class ShowReply(msgspec.Struct, frozen=True):
     """Everything of one run. `seq` is the last event that this answer contains: subscribe from there.
 
     `events` and `bytes` are what was ever written for the run: events, and the bytes of events and artifacts.
-    `stale`: the disk refuses, and this is how things were when it last did not; what was answered as durable is so.
+    `stale`: the disk refuses writes, and this is the last state that was written; what was answered as durable is so.
     An answer is one frame. `left_out`: the ids of tasks whose results, and of artifacts whose bytes, did not fit: ask for a
     result with `await_end`. `shortened`: of these fields only the newest rows are here.
     """

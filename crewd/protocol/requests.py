@@ -117,7 +117,7 @@ class Dismiss(msgspec.Struct, frozen=True):
 
 
 class TellHooks(msgspec.Struct, frozen=True):
-    """Say what hooks have answered that the caller has asked about something it wants of the run `target` (docs/hooks.md).
+    """Record what hooks answered that the caller ran before a request about the run `target` (docs/hooks.md).
 
     Each becomes an event of the run, which has to be its own. `id` is a message id: what was told with it already changes
     nothing.

@@ -193,7 +193,7 @@ class AskSlot(msgspec.Struct, frozen=True):
 
 
 class MayHaveSlot(msgspec.Struct, frozen=True):
-    """An attempt whose worker may live (crewd is back): it has a place until that is known; then it takes it, or asks."""
+    """Reserve a slot for an attempt after a restart of crewd, until it is known whether its worker is alive."""
 
     task: str
     epoch: int

@@ -311,7 +311,7 @@ class Front(Actor[cm.FrontMessage]):
             # Asked again it would end the next front, too, and all wait for that: only who has asked is told.
             logger.opt(exception=True).error("{} of {} ended in an error", type(start).__name__, command.caller.owner)
             hint = "please report it, with what crewd has logged"
-            self._respond(command.caller, InvariantError(f"crewd itself is wrong: {type(error).__name__}", hint=hint))
+            self._respond(command.caller, InvariantError(f"an error of crewd itself: {type(error).__name__}", hint=hint))
 
     def _above_begins(self, start: rq.StartRun) -> bool:
         """Whether the worker that asks for a run is not known yet: crewd, or the actor of a run above, has just begun again."""

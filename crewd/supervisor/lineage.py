@@ -57,10 +57,11 @@ def check_relation(worker: Parent, own: RunRow, other: RunRow, task: str, kind: 
     above = split_parent(own.parent)[0]
     if other.id != own.id and (task or other.id) not in {above, above.partition("/")[0]}:
         raise Forbidden(
-            f"{other.name} is nothing to this worker", hint="it writes to its parent, the steps of its run, and what it started"
+            f"this worker may not write to {other.name}",
+            hint="it writes to its parent, the steps of its run, and what it started",
         )
     if MESSAGE_KINDS[kind].purpose is not Purpose.READING:
-        raise Forbidden(f"a {kind} is for what a worker has started itself", hint="send the kind 'message'")
+        raise Forbidden(f"only a run that this worker has started takes a {kind}", hint="send the kind 'message'")
 
 
 def budget_below(above: Iterable[tuple[RunRow, Used]], asked: Budget) -> Budget:
@@ -149,7 +150,7 @@ class Lineage:
         if row is None:
             raise Refused(f"the worker {parent} that asks for this run has ended", hint="nothing starts below it")
         if row.depth + 1 > depth_max:
-            raise Refused(f"workers may start workers {depth_max} deep", hint="raise depth_max in crewd.toml")
+            raise Refused(f"workers may be nested {depth_max} deep", hint="raise depth_max in crewd.toml")
         task, _ = split_parent(parent)
         step = next((step for step in row.workflow.steps if step.id == split_task_id(task)[1]), None)
         if step is not None and step.access == "shared":

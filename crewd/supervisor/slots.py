@@ -1,15 +1,13 @@
-"""Places on the machine: how many workers may live at once, and who is next. A pure core and its actor.
+"""Slots: how many workers may live at once on the machine, and which one is next. A pure core and its actor.
 
-Rule 1: a worker that lives has a slot, also when more live than there are slots (crewd came back to them). Who may live, as far
-as crewd knows, has one as well.
-Rule 2: free places go to the runs in turn, so that a run with a thousand ready tasks holds up nobody else.
-Rule 3: with too little free memory nobody starts, but for the first: a place is then granted whatever memory says.
-Rule 4: who only waits for other workers lends them its place, so that they can never wait for it; it goes on when it may,
-also when there are more than places then.
-Rule 5: only so many start at once: a thousand would take from each other the time that each has for its first word, and
-import msgspec
-from crewd the time that it has for everybody else. Who takes long over it (an import, a network) is not counted any more:
-it only waits.
+Rule 1: a worker that lives has a slot, even when more workers live than there are slots (after a restart of crewd). So has a
+worker that may live, as far as crewd knows.
+Rule 2: free slots go to the runs in turn, so that a run with a thousand ready tasks does not block the others.
+Rule 3: with too little free memory no worker starts, except the first: it gets a slot whatever the memory.
+Rule 4: a worker that only waits for other workers does not count against the limit. When it continues, the limit may be
+exceeded for a while.
+Rule 5: only a few workers start at once, because many would slow each other and crewd down. A worker that starts slowly (an
+import, the network) stops counting after a second.
 """
 
 from __future__ import annotations

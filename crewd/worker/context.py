@@ -140,7 +140,7 @@ class Context:
         self.token.check()
 
     def last_progress(self) -> None:
-        """The work is over: what was its last progress goes into the history. The runtime calls it."""
+        """Write the last progress into the history. The runtime calls this when the work has ended."""
         sample = self._sampler.last()
         if sample is not None:
             self._desk.sample(sample, needed=True)
@@ -160,8 +160,8 @@ class Context:
 
         `wait`: seconds to wait for one, for a worker that has nothing else to do.
 
-        At most one steer per call (a turn each), in the order in which they were accepted. The steer handed over before is
-        done now, unless the code said otherwise.
+        At most one steer per call, in the order in which they were accepted. The previous steer settles as done, unless the
+        code has settled it.
         """
         self._let_go()
         self.check()
@@ -290,7 +290,7 @@ class Context:
             message.done()
 
     def finish(self) -> None:
-        """The function has returned: the message it held is done. Called by the runtime."""
+        """Settle the message that the function holds as done. The runtime calls this when the function has returned."""
         self._let_go()
 
     @checked
@@ -567,7 +567,7 @@ def _fitting(kind: QuestionKind, choices: Sequence[str], default: str, fits: Cal
 
 
 def to_wait(name: str, value: float) -> float:
-    """Seconds to wait. Who counts down to a deadline asks for less than none in the end: that is no mistake."""
+    """Seconds to wait. A negative value counts as 0, because a caller that counts down to a deadline may pass one."""
     return max(0.0, _seconds(name, value, -SECONDS_MAX))
 
 

@@ -36,7 +36,7 @@ SEEN_MAX = 10_000
 
 
 def _check_sendable(body: ReportBody | Asking) -> None:
-    """What crewd would not take would end all that this worker says: text that is no UTF-8, another type, too many bytes."""
+    """Raises UsageError for what crewd could not read: text that is no UTF-8, a value of another type, too many bytes."""
     try:
         encoded = _ENCODER.encode(body)
         _decoder(type(body)).decode(encoded)

@@ -43,6 +43,17 @@ def quiet(machine: Acp, acts: do.Acts) -> do.Acts:
     return machine.due(of(do.After, acts)[-1].what)
 
 
+@pytest.mark.parametrize("version", [2, 0, "1", "x" * 5_000])
+def test_an_agent_of_another_version_of_the_protocol_is_not_used(version: object) -> None:
+    machine = Acp(do.Task("/work"))
+    (hello,) = said(machine.greet())
+    (stopped,) = machine.hear({"id": hello["id"], "result": {"protocolVersion": version}})
+    assert isinstance(stopped, do.Stopped)
+    assert stopped.state == "failed"
+    assert "and crewd version 1" in stopped.error
+    assert len(stopped.error) < 200
+
+
 def test_what_comes_after_the_answer_belongs_to_it() -> None:
     machine = ready()
     number = prompted(machine)

@@ -90,7 +90,7 @@ def say_hooks(asked: Iterable[HookRun]) -> None:
 def say_stale(*, stale: bool) -> None:
     """On stderr: what is shown is not the newest."""
     if stale:
-        warn("stale: the disk refuses, this is how things were when it last did not (crew doctor)")
+        warn("stale: the disk refuses writes; this is the last state that was written (crew doctor)")
 
 
 SAID_CHARS_MAX = 1_000
@@ -129,7 +129,7 @@ EXIT_CODES = {
     6: "the message was accepted and not taken: its worker or its time ended",
     65: "the database is damaged; nothing is written to it any more",
     69: "no daemon answers, or it cannot do this now: try again",
-    70: "crewd itself is wrong: please report it",
+    70: "an error of crewd itself: please report it",
     74: "a file or the output cannot be read or written",
     77: "this client may not do that",
     124: "the time to wait has passed; what was waited for goes on",

@@ -32,7 +32,9 @@ def mcp(options: Options) -> None:
 @click.option("--team", "-t", default="", metavar="NAME", help="The team of each run.")
 @click.option("-w", "--workflow", "source", default="", metavar="FILE", help="The workflow of each run.")
 @click.option("--model", default="", help="The agent's model (else its own configuration's).")
-@click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When the agent asks to be allowed something.")
+@click.option(
+    "--permissions", type=click.Choice(["ask", "allow", "deny"]), help="The answer when the agent asks for permission."
+)
 @verb
 def acp(options: Options, agent: str, team: str, source: str, model: str, permissions: Permissions | None) -> None:
     """Serve ACP on standard input and output, for an editor: each session is a run (docs/acp.md)."""

@@ -59,11 +59,11 @@ def _options(function: Any) -> Any:
         click.option("--cwd", default=None, help="Where workers run (else here)."),
         click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Your own words for it: crew ps --label."),
         click.option("--join", type=click.Choice(["off", "group", "smart"]), help="One message with the end of all its tasks."),
-        click.option("--keep", is_flag=True, help="Started inside a worker: go on when that worker has ended."),
+        click.option("--keep", is_flag=True, help="Started inside a worker: outlive that worker."),
         click.option("--retries", type=int, help="Tries after the first one, when it fails."),
         click.option("--restart", type=click.Choice(["temporary", "transient", "permanent"]), help="When to start it again."),
-        click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="A variable that is never kept."),
-        click.option("--env-from-caller", is_flag=True, help="All of this environment; it is kept by name only."),
+        click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="A variable; never stored."),
+        click.option("--env-from-caller", is_flag=True, help="Pass this whole environment; only its names are stored."),
         click.option("--clean-env", is_flag=True, help="No environment but PATH, HOME, -e and --secret."),
         click.option("--budget", "budget", multiple=True, metavar="NAME=VALUE", help="For all workers together, as cost=5."),
         click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="As memory_bytes=512M; docs/lifecycle.md."),
@@ -152,16 +152,16 @@ def _what(function: Any) -> Any:
         click.option("--agent", "-a", "agent", default="", metavar="NAME|FILE", help="A coding agent: crew agents lists them."),
         click.option("--team", "-t", "team", default="", metavar="NAME", help="A team of agents: crew teams lists them."),
         click.option("--role", default="", metavar="ROLE", help="Only this role of the team, for the whole goal."),
-        click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none."),
+        click.option("--runtime", "program", default="", metavar="NAME", help="The program for agents that name none."),
         click.option("--model", default="", help="The agents' model (else what files say, or their own configuration)."),
         click.option("--skill", "skills", multiple=True, metavar="NAME", help="A skill for each agent: see crew skills."),
         click.option("--thinking", default="", help="How hard the model thinks, as the agent calls it."),
-        click.option("--at-once", type=click.IntRange(0, 1_024), default=0, help="So many steps at once."),
-        click.option("--unbounded", is_flag=True, help="Also more of them than concurrency_max in crewd.toml."),
-        click.option("--plan-approval", is_flag=True, help="Do what is planned once you approve of it: crew approve."),
+        click.option("--at-once", type=click.IntRange(0, 1_024), default=0, help="The most steps that run at once."),
+        click.option("--unbounded", is_flag=True, help="Let --at-once exceed concurrency_max of crewd.toml."),
+        click.option("--plan-approval", is_flag=True, help="Wait for crew approve before the planned work starts."),
         click.option("--green", type=click.Choice(["none", *LEVELS]), help="The level that verifications reach."),
         click.option("--packet", metavar="FILE", help="The bounds of the agents' work (docs/workflows.md); -: from stdin."),
-        click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="When an agent asks for permission."),
+        click.option("--permissions", type=click.Choice(["ask", "allow", "deny"]), help="The answer when an agent asks."),
     )):  # fmt: skip
         function = option(function)
     return function
@@ -251,7 +251,7 @@ def run(options: Options, goal: str, inputs: tuple[str, ...], dry_run: bool, **g
 @click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--agent", "-a", default="", metavar="NAME", help="Who works on the goals that name no agent.")
-@click.option("--runtime", "program", default="", metavar="NAME", help="Whose program agents use that name none.")
+@click.option("--runtime", "program", default="", metavar="NAME", help="The program for agents that name none.")
 @click.option("--model", default="", help="The agents' model (else what files say, or their own configuration).")
 @click.option("--at-once", type=click.IntRange(1, AT_ONCE_MAX), help="So many goals at once (else at_once of crew.toml, or 4).")
 @click.option("--dry-run", "-n", is_flag=True, help="Show what would be done and start nothing.")

@@ -400,15 +400,15 @@ def cancel(
 ) -> None:  # fmt: skip
     """End runs or tasks (RUN or RUN/STEP), all at once, and wait for the proof that nothing is left."""
     with connect(options.home, start=False) as crew:
-        mine = (run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
-        chosen = tuple(mine) if everything else targets
-        if not chosen and not everything:
+        if everything:  # only then: the list has to wait for the store, which a cancel does not
+            targets = tuple(run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
+        elif not targets:
             raise UsageError("nothing to cancel", hint="name a run, RUN/STEP, or --all")
-        if not chosen and not options.json:
+        if not targets and not options.json:
             warn("nothing is live")
         orders = [
             rq.Cancel(target, reason, "now" if now else "graceful", grace, intent, timeout_seconds=timeout, force=force)
-            for target in dict.fromkeys(chosen)
+            for target in dict.fromkeys(targets)
         ]
         begun, failed = _begin_cancels(crew, orders, at_once=no_wait or len(orders) > 1)
         until, unverified = SystemClock().monotonic() + timeout, 0

@@ -77,7 +77,7 @@ class Stopping(msgspec.Struct, frozen=True):
 
 
 class OverLimit(msgspec.Struct, frozen=True):
-    """A bound is reached: the worker is ended. `said` is what it says of that."""
+    """The worker has reached a limit and is being ended. `said` is what the worker has reported about its end."""
 
     words: ClassVar[str] = "ending, as it has reached a limit"
     limit: str

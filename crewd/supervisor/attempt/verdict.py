@@ -51,11 +51,11 @@ def _as_seen(outcome: Outcome | None, exited: Exited) -> tuple[AttemptStatus, st
     if exited.cause == "limit":
         return AttemptStatus.FAILED, FailureReason.LIMIT, f"{exited.exit.timed_out}: {exited.error}"
     if exited.cause == "orphaned":
-        return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was away for longer than the worker may live alone"
+        return AttemptStatus.FAILED, FailureReason.ORPHANED, "crewd was not running for longer than orphan_grace_seconds"
     if outcome is not None and outcome.outcome == "failed":
         return AttemptStatus.FAILED, outcome.reason or FailureReason.RAISED, outcome.error
     if outcome is not None and outcome.outcome == "cancelled" and outcome.reason != TERMINATED and exited.exit.signal is None:
-        return AttemptStatus.FAILED, FailureReason.RAISED, "it said that it was cancelled, and nobody had asked for that"
+        return AttemptStatus.FAILED, FailureReason.RAISED, "the worker reported `cancelled`, but nobody had cancelled it"
     if exited.exit.signal is not None or (outcome is not None and outcome.outcome == "cancelled"):
         number = signal_name(exited.exit.signal if exited.exit.signal is not None else signal.SIGTERM)
         return AttemptStatus.FAILED, FailureReason.KILLED, f"ended by {number}{_cause(exited)}"

@@ -111,7 +111,7 @@ def examined(
     counts |= {"runs_live": len(services.directory.runs), "crewd_pid": services.pid}
     if guardian is not None:
         counts["guardian_pid"] = guardian.pid
-        counts["cgroups"] = guardian.cgroup or "none: the other nets hold alone"
+        counts["cgroups"] = guardian.cgroup or "none: processes are found by the other marks"
     return rl.DoctorReply(
         healthy=reply.healthy and not findings,
         findings=(*reply.findings, *findings),

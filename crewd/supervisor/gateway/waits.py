@@ -219,7 +219,7 @@ class WaitTable:
                 yield wait
 
     def _due(self, wait: LevelWait | EndWait) -> float:
-        """When its time passes. One of whose request nothing was heard may still be answered by that."""
+        """When the wait times out. Until its request was answered, it gets some seconds more: that answer may end it."""
         looks = wait in self._news if isinstance(wait, LevelWait) else not wait.cancel and wait not in self._after
         return wait.give_up_at + (LOOK_SECONDS if looks else 0.0)
 

@@ -362,7 +362,7 @@ class RunActor(Supervisor[cm.RunMessage]):
     def put_off(self, command: cm.Command) -> None:
         """See `RunShell`."""
         if len(self._early) >= EARLY_MAX:
-            raise Busy("the worker is between two states", hint="try again with the same id")
+            raise Busy("the worker is starting or ending, and too many requests wait", hint="try again with the same id")
         self._early.append(command)
 
     def respond(self, caller: Caller, reply: cm.Reply) -> None:

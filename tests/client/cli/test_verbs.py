@@ -526,3 +526,13 @@ def test_a_list_without_rows_says_so_and_has_no_headers(shell: Shell, crew: Crew
             continue  # of another test
         assert done.stdout == "", words
         assert re.match(r"(there are no|its workers have left no|nothing waits)", done.stderr), words
+
+
+def test_a_cancel_of_named_runs_does_not_wait_for_the_list_of_runs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = json.loads(shell.ok("exec", "--json", "sleep", "60"))["id"]
+
+    def hangs(*_: object, **__: object) -> None:
+        raise AssertionError("the store was asked")
+
+    monkeypatch.setattr(Crew, "runs", hangs)
+    assert "cancelled" in shell.ok("cancel", run, "--now")
