@@ -1,7 +1,7 @@
 """Directories and files that are one user's alone: a home, its locks and its secret, the keys of clients.
 
-Whoever can write there could speak in the user's name, or send the user's programs elsewhere. So nothing is taken as it is
-found: not links, not what somebody else owns, not what somebody else may open.
+A process that can write there could speak in the user's name, or send the user's programs elsewhere. So nothing is taken as
+it is found: not links, not what somebody else owns, not what somebody else may open.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def open_file(path: Path, flags: int) -> int:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EMLINK}:
-            raise UsageError(f"{path} is a link", hint="whoever made it may mean harm: look, and remove it") from None
+            raise UsageError(f"{path} is a link", hint="it may have been planted: look at it, and remove it") from None
         if error.errno in {errno.ENXIO, errno.EISDIR}:
             raise UsageError(f"{path} is no file", hint="remove it") from None
         raise
@@ -74,7 +74,7 @@ def open_file(path: Path, flags: int) -> int:
     wrong = (
         (not stat.S_ISREG(status.st_mode), "is no file", "remove it"),
         (status.st_uid != os.geteuid(), "is another user's", "remove it, or choose another home"),
-        (status.st_nlink > 1, "has another name elsewhere", "whoever made it may mean harm: look, and remove it"),
+        (status.st_nlink > 1, "has another name elsewhere", "it may have been planted: look at it, and remove it"),
         (status.st_mode & FOR_OTHERS, f"is open to others (mode {stat.S_IMODE(status.st_mode):o})", f"chmod 600 {path}"),
     )
     for is_wrong, what, hint in wrong:

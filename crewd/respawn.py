@@ -24,7 +24,7 @@ SERVES = "serves again"
 PAUSES = (0.2, 1.0, 2.0, 5.0, 10.0, 10.0)
 """Before the first new start, the second one, and so on: each is shorter than a client waits for an answer (15 s)."""
 HEALTHY_SECONDS = 60.0
-"""One that has lived for so long was well: the pauses begin anew."""
+"""One that has lived for so long was well: the pauses start again."""
 
 
 def is_accident(code: int) -> bool:

@@ -74,7 +74,7 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     try:
         agent = msgspec.convert(
             {**msgspec.to_builtins(base), "name": default_name, "system_prompt": prompt, **changed}, Agent
-        )  # what the file says goes before what the catalogue says
+        )  # the file overrides the catalogue
         check_agent(default_name, agent)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("`$.")[2].rstrip("`")

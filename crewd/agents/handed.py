@@ -42,11 +42,6 @@ class Handed:
         if found is not None:
             found.taken = True
 
-    def take_all(self) -> None:
-        """All of them are in what the agent sends next."""
-        for one in self._all.values():
-            one.taken = True
-
     def waiting(self) -> list[tuple[str, str]]:
         """Those that the agent has not taken, with their texts."""
         return [(key, one.text) for key, one in self._all.items() if not one.taken]

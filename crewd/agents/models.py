@@ -34,7 +34,7 @@ def levels_of(runtime: str) -> tuple[str, ...]:
 
 
 def asked_of(agent: Agent) -> tuple[str, str]:
-    """The model and the level of thinking that its program is given. A level at the model goes before the agent's own."""
+    """The model and the level of thinking that its program is given. A level in the model's name overrides the agent's own."""
     model, level = split_level(agent.model, THINKING.get(agent.runtime, ()))
     return model, level or agent.thinking
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 TEXT_CHARS_MAX = 1 << 21
 """Of one text: more than a model says at once. What comes after it is not kept."""
 PIECES_MAX = 512
-"""So many are kept as they came: a word as a text of its own takes ten times the memory that it takes in a longer one."""
+"""How many pieces are kept as they came: a word as a text of its own takes ten times the memory."""
 
 
 class Pieces:

@@ -90,7 +90,7 @@ def _of_start(workflow: Workflow, cwd: str, name: str) -> dict[str, object]:
 
 
 RECENT_MAX = 1_000
-"""So many of the newest runs are looked through for a client's own: what it asks about again is recent."""
+"""How many of the newest runs are searched for a client's own: what it asks about again is recent."""
 
 
 def begun_before(crew: Crew, request_id: str, goal: str) -> HooksAsked | None:

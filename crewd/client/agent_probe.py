@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crewd.clock import SystemClock
 
 TOOL_SECONDS = 180.0
-"""So long an agent has to begin with a tool: some are slow to start, and models are slow to answer."""
+"""How long an agent may take to begin with a tool: some are slow to start, and models are slow to answer."""
 LOOK_SECONDS = 0.1
 
 

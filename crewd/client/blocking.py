@@ -357,7 +357,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         """Events and progress as they happen; for one run or task, until it has ended.
 
         `target` is a run or a task; `types` are types (`task.ended`), groups (`task.*`) or kinds (`mailbox_updated`) of
-        events, `labels` those that a run must have. Whoever reads slowly holds up nobody and misses nothing. Close it to end.
+        events, `labels` those that a run must have. A slow reader delays nobody and misses nothing. Close it to end.
         """
         watch = shapes.Watched(target, types, labels)
         if target and after and self.drive(calls.has_ended(target, watch.last, after)):

@@ -54,7 +54,7 @@ from crewd.protocol.replies import CancelReply
 WAIT_SECONDS_MAX = 600.0
 """Of one call: a leader may not cancel its calls, so each ends by itself."""
 ANSWER_SECONDS = 30.0
-"""So long an answer is waited for until its worker has it."""
+"""How long a call waits until the worker has its answer."""
 ADMITTED_TRIES, ADMITTED_SECONDS = 50, 0.1
 """Looks for a message that was sent and may not be admitted yet."""
 SLICE_SECONDS = 5.0

@@ -1,8 +1,8 @@
-"""A client's own outbox: a message is written down with its id before it is sent, and forgotten when crewd has answered.
+"""A client's own outbox: a message is stored with its id before it is sent, and deleted when crewd has answered.
 
-Whoever is killed in between, or finds nobody there, and sends the same message again finds the id, and crewd takes the message
-once (Lazy Pirate with ids); or sends on all that is left. Two processes that live at the same time and send the same message
-mean two messages.
+A client that was killed in between, or found no crewd, and sends the same message again finds the id, and crewd takes the
+message once (Lazy Pirate with ids). Or it sends all that is left. Two processes that live at the same time and send the same
+message mean two messages.
 """
 
 from __future__ import annotations

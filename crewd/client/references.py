@@ -35,13 +35,8 @@ def referring_kinds(kind: Kind) -> list[Kind]:
     return [where for named, where in _WAYS if named == kind]
 
 
-def names_in(text: str, kind: Kind, where: Kind) -> list[str]:
-    """The names of files of `kind` in the text of a file of the kind `where`, as they are written."""
-    return [match[0] for place in _places(text, kind, where) for match in _ONE.finditer(text, *place)]
-
-
 def renamed(text: str, kind: Kind, where: Kind, new: Callable[[str], str]) -> str:
-    """The text with `new(name)` for each such name, and nothing else changed."""
+    """The text of a file of the kind `where`, with `new(name)` for each name of a file of `kind`, and nothing else changed."""
     for begin, end in reversed(list(_places(text, kind, where))):
         text = text[:begin] + _ONE.sub(lambda match: new(match[0]), text[begin:end]) + text[end:]
     return text

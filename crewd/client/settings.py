@@ -1,7 +1,7 @@
 """The files of settings: where they are, and what each says.
 
 `crewd.toml` of the home is the daemon's. `crew.toml` says what `crew run` does: the project's in this directory
-(`.crew/crew.toml`) goes before the user's. A link is not read as the file of a project.
+(`.crew/crew.toml`) overrides the user's. A link is not read as the file of a project.
 
 Tests: tests/client/cli/test_config.py.
 """

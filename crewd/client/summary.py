@@ -1,4 +1,4 @@
-"""How runs stand, in a text of a bounded size, for a leader that has to be told anew. Pure.
+"""How runs stand, in a text of a bounded size, for a leader that has lost its context. Pure.
 
 What workers and people wrote stands in fences that it cannot close: it is data, and no instruction. The same values give the
 same text.

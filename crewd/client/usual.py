@@ -80,7 +80,7 @@ def user_settings(*, names: bool = True, runtime: bool = True) -> dict[str, Any]
 def with_settings(wish: Wish) -> tuple[Wish, list[str]]:
     """The wish with what the settings say in place of what it leaves open; and what is to be said of the project's file.
 
-    What a command names goes before what the user's file names, and that before the project's. Of the other keys the
+    A command overrides the user's file, which overrides the project's. Of the other keys the
     project's go before the user's. UsageError and NotFound for a user's file that is wrong.
     """
     of_project, problems = project_settings()

@@ -24,7 +24,7 @@ from crewd.protocol.bootstrap import Bootstrap
 LOOK_SECONDS = 1.0
 """Between two looks at the process table while workers live: what a worker starts is remembered."""
 LOOKS_LEFT_OUT = 9
-"""So many in a row, where the last one had nothing to tell and hardly a process was started since."""
+"""The most in a row, where the last one found nothing and hardly a process was started since."""
 FEW_PROCESSES = 20
 """A worker that has started no more than these since the last look has not exceeded its limit of processes unseen."""
 IDLE_LOOK_SECONDS = 10.0

@@ -11,7 +11,7 @@ import msgspec
 from crewd.model.errors import UsageError
 
 BUDGET_END_SECONDS = 1.0
-"""So long after its budget is used a run is cancelled. A worker whose last word says what it has used ends by itself."""
+"""How long after its budget is used a run is cancelled: a worker whose last report uses it up ends by itself."""
 TURNS_MAX = 10_000_000
 TOKENS_MAX = 1 << 62
 COST_MAX = 1e12

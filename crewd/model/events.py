@@ -649,4 +649,3 @@ def type_of_class(body: type[Body]) -> str:
 EVENT_TYPES: tuple[str, ...] = tuple(type_of_class(kind) for kind in Body.__args__)
 SAMPLES = (ProgressSampled,)
 """Bodies that are written together with the next commit, within moments: losing the last few does no harm."""
-TERMINAL_BODIES = (RunEnded, TaskEnded, AttemptEnded)

@@ -9,7 +9,7 @@ Tests: tests/testing/world/test_ports.py, tests/model/test_values.py.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from crewd.model.errors import UsageError
 
@@ -80,10 +80,6 @@ class Home:
         """What belongs to one attempt: stdout, stderr, artifacts, result."""
         run, _, step = task.partition("/")
         return self.run_directory(run) / step / str(epoch)
-
-    def contains(self, path: PurePath) -> bool:
-        """Whether an absolute path without `..` is inside the home, compared by components."""
-        return path.is_relative_to(self.root)
 
 
 def blob_path(blobs: Path, sha256: str) -> Path:

@@ -33,7 +33,7 @@ class KnownSecrets:
 
     @property
     def reach(self) -> int:
-        """So many bytes before a place a secret may begin that goes on there: one that is known, or looks like one."""
+        """How many bytes before an offset a secret may begin that continues there: one that is known, or looks like one."""
         return max(SECRET_CHARS_MAX, *map(len, self._bytes), 0)
 
     def in_text(self, text: str) -> str:

@@ -93,7 +93,7 @@ class Restarts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     `transient` after an abnormal end, `permanent` after every end, `temporary` never. More than `restarts_max` ends within
     `period_seconds` park it. The wait before a restart doubles from `backoff_seconds` to `cap_seconds`, give or take 30 %,
-    and begins anew when the worker has lived for `healthy_seconds`; the window does not.
+    and starts again when the worker has lived for `healthy_seconds`; the window does not.
     """
 
     policy: RestartPolicy = "temporary"

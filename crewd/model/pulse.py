@@ -8,9 +8,9 @@ from __future__ import annotations
 
 ASK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
-"""A process that has not answered for so long is told of."""
+"""A process that has not answered for this long is reported."""
 STARTING_SECONDS = 15.0
-"""One that has never answered is told of after this: it may have much to read in first. So is one that is at work."""
+"""One that has never answered is reported after this: it may have much to load first. So is one that is at work."""
 GIVE_UP_SECONDS = 20.0
 """One that has not answered for so long is killed, and another one takes its place."""
 START_SECONDS = 120.0

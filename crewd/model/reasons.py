@@ -26,13 +26,6 @@ class CancelReason(StrEnum):
     REJECTED = "rejected"
 
 
-class CancelMode(StrEnum):
-    """How fast: `graceful` lets the worker's code stop itself within the grace, `now` starts with TERM."""
-
-    GRACEFUL = "graceful"
-    NOW = "now"
-
-
 class RefusalReason(StrEnum):
     """Why a message settled as refused."""
 

@@ -180,10 +180,10 @@ class ClaimInfo(msgspec.Struct, frozen=True):
 class TaskRow(msgspec.Struct, frozen=True):
     """One task; its id is also the id of its worker.
 
-    `tries_from` is the epoch before the first try that counts (a retry by hand counts anew), `retry_at` when the next try
-    is due; `in_a_row` counts restarts after short lives, one after the other; `dead` says what became of it as a dead letter:
-    `open`, `requeued`, `dismissed`. `claim` is the last one. `held_back`: it could start, and waits for others of its conflict
-    key.
+    `tries_from` is the epoch before the first try that counts (a retry by hand counts from the start), `retry_at` when the
+    next try is due; `in_a_row` counts restarts after short lives, one after the other; `dead` says what became of it as a
+    dead letter: `open`, `requeued`, `dismissed`. `claim` is the last one. `held_back`: it could start, and waits for others
+    of its conflict key.
     """
 
     id: str
@@ -283,7 +283,7 @@ class ClientRow(msgspec.Struct, frozen=True):
 class MessageRow(msgspec.Struct, frozen=True):
     """A message and its receipt. `replied` is the message that answered it.
 
-    `direction`: `in` is for a worker or its run, `out` from a worker for whoever watches. One of the kind `message` is done
+    `direction`: `in` is for a worker or its run, `out` from a worker for people. One of the kind `message` is done
     when it is in the mailbox; `acknowledged_by` has read it.
     """
 

@@ -44,7 +44,6 @@ from crewd.model.runtimes import RUNTIMES, runtime_of
 from crewd.model.shell import place_values
 from crewd.model.variables import check_variable
 
-Json = msgspec.Raw | dict[str, object] | list[object] | str | int | float | bool | None
 Effectiveness = Literal["", "off", "warn", "block", "fail"]
 PeerProtocol = Literal["", "crewd", "crewd-stdio"]
 PLANNER = "planner"

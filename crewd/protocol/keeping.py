@@ -186,7 +186,7 @@ class BackupReply(msgspec.Struct, frozen=True):
 
 
 LACKS_MAX = 20
-"""So many runs whose bundles are not in a backup are named; a sentence holds no more."""
+"""The most runs that are named whose bundles are not in a backup."""
 
 
 def lacking_words(names: Sequence[str], count: int) -> str:

@@ -26,7 +26,7 @@ from crewd.protocol import requests as rq
 OWN_KINDS = "crewd."
 """How kinds of operations begin that mean something to crewd."""
 WAIT = f"{OWN_KINDS}wait"
-"""The kind of an operation in which the worker only waits for others: meanwhile it takes no place, and may take its time."""
+"""The kind of an operation in which the worker only waits for others. Meanwhile it counts against no limit on workers."""
 
 
 class WorkerHello(msgspec.Struct, frozen=True):

@@ -395,7 +395,7 @@ class StoreActor(Actor["ToStore | _Flush | _Sweep"]):
         self._flush_within(RETRY_SECONDS)
 
     def _fold_unflushed(self) -> None:
-        """Make the rows anew that what is committed and not flushed has changed."""
+        """Make those rows again that were changed by what is committed and not flushed."""
         self._cache.clear()
         self._unflushed.clear()
         events = self._database.unflushed()

@@ -23,7 +23,7 @@ Examine = Callable[[], tuple[list[str], dict[str, int | float | str]]]
 """Looks at what is around crewd: findings and counts."""
 
 DAMAGED_MAX = 20
-"""So many damaged rows, events and artifacts are named."""
+"""The most damaged rows, events and artifacts that are named."""
 
 
 def checkup(database: Reading, examine: Examine, request: rq.Doctor, files: RunFiles | None = None) -> rl.DoctorReply:

@@ -57,7 +57,7 @@ RESERVE_BYTES = 16 << 20
 FREE_PAGES_KEPT = 1_000
 """Room that is free again and will be needed soon: 4 MB."""
 STATUSES_MAX = 50_000
-"""Rows whose status is remembered: an update that names the status column writes its index anew, also if it is the same."""
+"""Rows whose status is remembered: an update that names the status column writes its index again, even if it is the same."""
 _SEEN_TABLES = ("runs", "tasks", "attempts", "asks", "artifacts", "notices")
 _MANY_TABLES = ("messages", "operations")
 _NEW_ROW = "ON CONFLICT (id) DO UPDATE SET status = excluded.status, doc = excluded.doc"

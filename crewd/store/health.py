@@ -181,7 +181,7 @@ def salvage(home: Home, clock: Clock, *, anyway: bool = False) -> tuple[int, int
         new.unlink()
         raise StoreDamaged(
             f"nothing of {aside / 'crewd.db'} can be read",
-            hint=f"'crewd restore BACKUP', or begin anew: touch '{aside / SETTLED}'",
+            hint=f"'crewd restore BACKUP', or begin with an empty home: touch '{aside / SETTLED}'",
         )
     new.rename(home.database)
     (aside / SETTLED).write_text("there is a database again\n")

@@ -118,8 +118,3 @@ def _checked(reply: fl.FileReply, kind: type[R]) -> R:
         return reply
     why = reply.message if isinstance(reply, fl.NotRead) else f"it answered with {type(reply).__name__}"
     raise Unavailable(f"the guardian cannot do it: {why}", hint="see guardian.log")
-
-
-def none_there(request: fl.FileRequest) -> fl.FileReply:
-    """An `AskFiles` of a home without a guardian."""
-    raise Unavailable(f"there is no guardian to answer {type(request).__name__}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from crewd.private_files import open_plain
 
 UNSYNCED_COMMITS_MAX = 8
-"""So many commits may follow the place at which SQLite stops without being lost: they can be those that were not synced."""
+"""How many commits may follow the one at which SQLite stops: they can be those that were not synced."""
 _HEADER, _FRAME_HEADER = 32, 24
 _PAGE = 4_096
 """Bytes of a page, as SQLite makes them unless it is told otherwise: for a log whose header does not say it."""

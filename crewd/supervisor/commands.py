@@ -185,7 +185,7 @@ class WorkerAlive(msgspec.Struct, frozen=True):
 
 
 class AskSlot(msgspec.Struct, frozen=True):
-    """An attempt wants a place on the machine; `SlotGranted` answers, some time. Said twice it counts once."""
+    """An attempt wants a slot on the machine; `SlotGranted` answers, some time. Said twice it counts once."""
 
     task: str
     epoch: int
@@ -201,7 +201,7 @@ class MayHaveSlot(msgspec.Struct, frozen=True):
 
 
 class Recalled(msgspec.Struct, frozen=True):
-    """The attempts (task, epoch) that lived when crewd ended: each has a place until it says more. Heard once."""
+    """The attempts (task, epoch) that lived when crewd ended: each has a slot until it says more. Heard once."""
 
     attempts: tuple[tuple[str, int], ...]
 
@@ -215,7 +215,7 @@ class TakeSlot(msgspec.Struct, frozen=True):
 
 
 class LendSlot(msgspec.Struct, frozen=True):
-    """The worker of this attempt only waits for others: its place is theirs, until it says that it goes on."""
+    """The worker of this attempt only waits for others: its slot is theirs, until it says that it goes on."""
 
     task: str
     epoch: int
@@ -230,7 +230,7 @@ class SlotReady(msgspec.Struct, frozen=True):
 
 
 class SlotGranted(msgspec.Struct, frozen=True):
-    """There is a place: the worker may be started."""
+    """There is a slot: the worker may be started."""
 
 
 class WorkerReported(msgspec.Struct, frozen=True):
@@ -302,4 +302,4 @@ FrontMessage: TypeAlias = (
 )  # fmt: skip
 """What the front takes."""
 SlotsMessage: TypeAlias = AskSlot | MayHaveSlot | Recalled | TakeSlot | LendSlot | SlotReady
-"""What the owner of the places takes from others."""
+"""What the owner of the slots takes from others."""

@@ -77,9 +77,9 @@ if TYPE_CHECKING:
     from crewd.supervisor.services import Services
 
 SESSION_SECONDS = 5.0
-"""So long a start waits for the session of the agent that asks for it, which is told by another way than the start."""
+"""How long a start waits for the session of the agent that asks for it; the session is reported on another way."""
 LAST_SECONDS = 2.0
-"""So long crewd, about to stop, waits until the last events are on their way to its clients."""
+"""How long a crewd that stops waits until the last events are on their way to its clients."""
 LOOK_SECONDS = 0.02
 """Between two looks: less than a person notices, and fifty looks a second cost nothing."""
 WAITING_STARTS_MAX = 100
@@ -140,7 +140,7 @@ class Front(Actor[cm.FrontMessage]):
             case Known() | Rejected() | Delayed():
                 self._journal.heard(message)
             case LiveRuns(runs, attempts):
-                # Before a new run can ask for a place: those that live have theirs.
+                # Before a new run can ask for a slot: those that live have theirs.
                 self._services.directory.part(SLOTS).tell(cm.Recalled(attempts), lane=Lane.CONTROL)
                 for run in runs:
                     if run not in (*self._live, *self._services.directory.runs, *self._services.directory.broken):

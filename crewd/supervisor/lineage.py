@@ -23,7 +23,7 @@ from crewd.model.rows import RunRow
 from crewd.model.workflow import Step, Workflow
 
 BELOW_BUDGET_MAX = 1_000
-"""So many runs may be started below a run with a budget: what each of them has used stands in the run's own row."""
+"""The most runs below a run with a budget: what each of them has used stands in the run's own row."""
 
 EPOCH_DIGITS_MAX = 9
 """As many as a worker's marker has."""
@@ -42,7 +42,7 @@ def address(own: RunRow, to: str) -> str:
     """Whom a worker of the run `own` means: `parent`, a step of its own run, or what a client would write."""
     if to == "parent":
         if not own.parent:
-            raise Refused("no worker has started this one", hint="contact_supervisor reaches whoever watches")
+            raise Refused("no worker has started this one", hint="contact_supervisor reaches the people who watch")
         return split_parent(own.parent)[0]
     return task_id(own.id, to) if any(step.id == to for step in own.workflow.steps) else to
 

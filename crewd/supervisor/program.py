@@ -323,7 +323,7 @@ def main(context: click.Context, home: str | None, log_level: str) -> None:
 
 
 @main.command()
-@click.option("--anyway", is_flag=True, help="Also of one that looks whole: its rows are made anew from its log.")
+@click.option("--anyway", is_flag=True, help="Also of one that looks whole: its rows are made again from its log.")
 @click.pass_obj
 def salvage(home: Home, anyway: bool) -> None:  # noqa: FBT001 (a flag)
     """Make a new database of what can be read of a damaged one. What was damaged is kept."""

@@ -29,7 +29,7 @@ Key = tuple[str, int]
 STARTING_PER_CORE = 2
 """Workers that have not said their first word. More of them only wait for a processor, and crewd waits with them."""
 STARTING_SECONDS = 1.0
-"""So long at most does a worker count as one that starts."""
+"""How long at most a worker counts as one that starts."""
 LOOK_SECONDS = 1.0
 """Between two looks at the free memory while somebody waits for it."""
 
@@ -48,7 +48,7 @@ class SlotTable:
     now: float = 0.0
 
     def ask(self, key: Key) -> None:
-        """Somebody wants a place."""
+        """Somebody wants a slot."""
         self.unsure.discard(key)
         if key not in self.held:
             self.waiting.setdefault(_run(key), {})[key] = None
@@ -64,7 +64,7 @@ class SlotTable:
         self.held.add(key)
 
     def lend(self, key: Key, *, lent: bool) -> None:
-        """Somebody needs its place for nothing now, or does again."""
+        """Somebody needs its slot for nothing now, or does again."""
         if lent and key in self.held:
             self.lent.add(key)
         else:
@@ -130,7 +130,7 @@ class _LookAgain(msgspec.Struct, frozen=True):
 
 
 class Slots(Actor["cm.SlotsMessage | Down | _LookAgain"]):
-    """See the module's text. A controller that ends gives its place back by ending."""
+    """See the module's text. A controller that ends gives its slot back by ending."""
 
     def __init__(self, services: Services) -> None:
         super().__init__()

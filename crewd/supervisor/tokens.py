@@ -20,7 +20,7 @@ SECRET_BYTES = 32
 
 
 class Tokens:
-    """Makes and checks the token of one attempt. Whoever has the home's secret file can make any of them."""
+    """Makes and checks the token of one attempt. Any process that can read the home's secret file can make one."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret

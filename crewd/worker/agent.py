@@ -58,9 +58,9 @@ LINE_BYTES_MAX = 64 << 20
 EVENTS_MAX = 4_096
 """Records that were read and not looked at; while there are so many nothing more is read."""
 EXIT_SECONDS = 5.0
-"""So long an agent has to exit when its input has ended."""
+"""How long an agent may take to exit when its input has ended."""
 RESUMED_SECONDS = 1.0
-"""So long a message that waits for an agent is awaited before it is told to go on."""
+"""How long a resumed agent waits for a message before it is told to go on."""
 TOOLS_MAX = 64
 """Tools that are shown at once."""
 NOTE_CHARS = 200

@@ -66,7 +66,7 @@ def store(content: bytes | str | Path, path: Path, blobs: Path, *, clean: bool, 
 
 
 def _keep(made: Path, blobs: Path, sha256: str) -> None:
-    """Make the blob, unless it is there. Its age begins anew in any case, so that it is not deleted as garbage."""
+    """Make the blob, unless it is there. Its age starts again in any case, so that it is not deleted as garbage."""
     blob = blob_path(blobs, sha256)
     with shared(blobs):
         for folder in (blob.parent.parent, blob.parent):

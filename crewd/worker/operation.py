@@ -1,4 +1,4 @@
-"""What a worker does inside its attempt, shown to whoever watches; a steer that comes `now` may break it off.
+"""What a worker does inside its attempt, shown to people; a steer that comes `now` may break it off.
 
 How it is broken off depends on where it runs: an exception on the main thread, a cancelled await in a coroutine. Elsewhere
 it is only asked to stop (`Operation.interrupted`), and the steer waits for the next safe point.

@@ -42,7 +42,7 @@ REPORTS = "reports"
 HELLO_SECONDS = 0.5
 """Between two hellos while nobody has answered."""
 HELLOS_PER_CONNECTION = 10
-"""After this many without an answer the connection is made anew: a ROUTER that still holds an old connection of this
+"""After this many without an answer the connection is made again: a ROUTER that still holds an old connection of this
 identity ignores a newer one for ever."""
 PORTION_BYTES = FRAME_BYTES_MAX // 2
 """Of reports that are sent together; one alone may be larger."""
@@ -104,7 +104,7 @@ class Session:
         self._welcomed = False
 
     def wants_connection(self) -> bool:
-        """Whether the connection should be made anew, because nobody has answered on it for long. True once."""
+        """Whether the connection should be made again, because nobody has answered on it for long. True once."""
         if not self._welcomed and self._hellos >= HELLOS_PER_CONNECTION:
             self._hellos = 0
             return True

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from crewd.client.references import names_in, renamed, with_name
+from crewd.client.references import renamed, with_name
 from crewd.client.resources import Kind
 
 CASES: list[tuple[Kind, Kind, str, list[str]]] = [
@@ -22,9 +22,21 @@ CASES: list[tuple[Kind, Kind, str, list[str]]] = [
 
 @pytest.mark.parametrize(("kind", "where", "text", "names"), CASES)
 def test_names_are_found_where_they_mean_something(kind: Kind, where: Kind, text: str, names: list[str]) -> None:
-    assert names_in(text, kind, where) == names
-    assert names_in(renamed(text, kind, where, lambda name: f"{name}2"), kind, where) == [f"{name}2" for name in names]
+    assert names_in(text, kind, where) == sorted(names)
+    assert names_in(renamed(text, kind, where, lambda name: f"{name}2"), kind, where) == sorted(f"{name}2" for name in names)
     assert renamed(text, kind, where, lambda name: name) == text
+
+
+def names_in(text: str, kind: Kind, where: Kind) -> list[str]:
+    """The names that a change is asked about, sorted."""
+    names = list[str]()
+
+    def same(name: str) -> str:
+        names.append(name)
+        return name
+
+    renamed(text, kind, where, same)
+    return sorted(names)
 
 
 def test_a_file_says_its_own_name_in_its_front_matter_only() -> None:

@@ -36,7 +36,7 @@ POLL_SECONDS = 0.25
 """Between two looks at the output of a worker that tells of no progress."""
 AGAIN_SECONDS = 0.5
 LOST_SECONDS = 60.0
-"""So long crewd is looked for when it is gone: another one goes on with its runs."""
+"""How long to look for a crewd when it is gone: another one continues its runs."""
 SENT_MAX = 1_000
 RESULT_CHARS_MAX = 50_000
 T = TypeVar("T")

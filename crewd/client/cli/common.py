@@ -24,7 +24,7 @@ import msgspec
 
 from crewd.client.cli.screen import escaped, for_json, lay_out, plain, screen_columns, width_of
 from crewd.clock import parse_time
-from crewd.model.errors import CrewdError, InvariantError, RunCancelled, RunFailed, UsageError
+from crewd.model.errors import CrewdError, InvariantError, UsageError
 from crewd.model.hooks import HookRun
 from crewd.model.quantities import seconds
 from crewd.model.reasons import RefusalReason
@@ -134,7 +134,7 @@ EXIT_CODES = {
     77: "this client may not do that",
     124: "the time to wait has passed; what was waited for goes on",
     130: "interrupted",
-    141: "whoever read the output has closed it",
+    141: "the reader of the output has closed it",
 }
 """What `crew` exits with. A command's own exit code is in `crew show`."""
 
@@ -288,7 +288,6 @@ _WHAT_TO_DO: dict[str, str] = {
 
 
 EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}
-END_ERRORS = (RunFailed, RunCancelled)
 
 
 def time_of(text: str, now: float) -> float:

@@ -10,8 +10,6 @@ import click
 from crewd import __version__
 from crewd.client.cli.common import EXIT_CODES, Options, out, say, verb
 
-TOPICS = ("exit-codes",)
-
 
 @click.command("help")
 @click.argument("topic", default="")

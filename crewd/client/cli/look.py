@@ -42,7 +42,7 @@ from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.protocol import replies as rl
 
 LISTED = 100
-"""So many runs, the newest, are listed beside those that live."""
+"""How many of the newest runs are listed beside those that live."""
 ROOMY_COLUMNS = 110
 """From this width on, whole ids leave room for what runs do."""
 LOOK_SECONDS = 2.0

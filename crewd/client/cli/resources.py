@@ -138,7 +138,7 @@ def new_command(kind: Kind) -> click.Command:
         folder: Path = directories("user" if user else "project", kind)[0]
         path = folder / f"{name}{SUFFIXES[kind]}"
         if kind == "agents" and name in CATALOGUE and not user:
-            hint = "choose another name; --user writes your own, which then goes before it"
+            hint = "choose another name; --user writes your own, which then overrides it"
             raise Conflict(f"{name} is an agent that crewd knows, and no project may take its name", hint=hint)
         taken = next((each for each in resources(kind) if each.name == name), None)
         if path.exists():

@@ -218,7 +218,7 @@ def _uses(attempt: AttemptRow, usage: Usage | None) -> str:
 def _why(task: TaskRow, attempt: AttemptRow | None) -> str:
     of = task if attempt is None or attempt.epoch == task.epoch else attempt
     silent = "" if attempt is None or attempt.liveness == "healthy" or attempt.ended_at else f"{attempt.liveness}: silent"
-    waits = "waits for a place" if attempt is not None and attempt.status == "reserved" else silent
+    waits = "waits for a slot" if attempt is not None and attempt.status == "reserved" else silent
     reason = (
         "" if of.error and of.reason in {FailureReason.EXIT_CODE, FailureReason.KILLED, FailureReason.RAISED} else of.reason
     )

@@ -49,7 +49,7 @@ TIDY_AGAIN_SECONDS = 10.0
 COLLECT_SECONDS = 600.0
 """Between two looks for blobs that nothing refers to."""
 SCRUB_REST = 4.0
-"""So many times as long as a portion of output took to scrub until the next one: there is no hurry, and others wait."""
+"""The pause before the next portion of output, in multiples of the time that the last one took to scrub."""
 
 
 class _Collect(msgspec.Struct, frozen=True):

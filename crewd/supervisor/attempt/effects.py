@@ -17,11 +17,11 @@ from crewd.supervisor.caller import Caller
 
 
 class AskSlot(msgspec.Struct, frozen=True):
-    """Ask for a place on the machine; `SlotGranted` follows."""
+    """Ask for a slot on the machine; `SlotGranted` follows."""
 
 
 class TakeSlot(msgspec.Struct, frozen=True):
-    """It has a place on the machine already: its worker lives."""
+    """It has a slot on the machine already: its worker lives."""
 
 
 class SpawnWorker(msgspec.Struct, frozen=True):
@@ -144,7 +144,7 @@ class TellWrong(msgspec.Struct, frozen=True):
 
 
 class TellWaiting(msgspec.Struct, frozen=True):
-    """Tell the run whether the worker waits: then it takes none of the run's places."""
+    """Tell the run whether the worker waits: then it does not count against the run's `max_concurrency`."""
 
     waiting: bool
 

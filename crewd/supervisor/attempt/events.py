@@ -24,11 +24,11 @@ class Reserve(msgspec.Struct, frozen=True):
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """The reservation is durable: a worker may be spawned when there is a place for it."""
+    """The reservation is durable: a worker may be spawned when there is a slot for it."""
 
 
 class SlotGranted(msgspec.Struct, frozen=True):
-    """The machine has a place for one more worker."""
+    """The machine has a slot for one more worker."""
 
     at: float
 

@@ -26,9 +26,9 @@ class Reserving(msgspec.Struct, frozen=True):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """The attempt is in the log. It waits for a place on the machine, and has no worker."""
+    """The attempt is in the log. It waits for a slot on the machine, and has no worker."""
 
-    words: ClassVar[str] = "waiting for a place on the machine"
+    words: ClassVar[str] = "waiting for a slot on the machine"
 
 
 class Sought(msgspec.Struct, frozen=True):

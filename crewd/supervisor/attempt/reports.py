@@ -256,7 +256,7 @@ def _ask_over(state: Attempt, over: rp.AskOver, number: int) -> Next:
 
 
 def _places(before: Work, after: Work) -> Effects:
-    """What becomes of the worker's places when it begins to wait, or goes on."""
+    """What changes for the limits on workers when it begins to wait, or goes on."""
     effects: list[AttemptEffect] = []
     if before.waiting != after.waiting:
         effects.append(do.TellWaiting(waiting=after.waiting))

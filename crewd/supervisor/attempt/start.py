@@ -32,7 +32,7 @@ PROCESS_SECONDS = 0.05
 
 
 def reserved(state: Attempt) -> Next:
-    """The reservation is durable: ask for a place, unless the attempt was cancelled meanwhile."""
+    """The reservation is durable: ask for a slot, unless the attempt was cancelled meanwhile."""
     if not isinstance(state.phase, Reserving):
         return state, NOTHING
     cancel = state.phase.cancel
@@ -53,9 +53,9 @@ def not_reserved(state: Attempt, reason: str) -> Next:
 
 
 def spawn(state: Attempt, at: float) -> Next:
-    """There is a place on the machine: order the worker."""
+    """There is a slot on the machine: order the worker."""
     if not isinstance(state.phase, Queued):
-        return state, NOTHING  # its end gives the place back
+        return state, NOTHING  # its end gives the slot back
     state, alarm = _wait_for_hello(state.become(Spawned()), at)
     state = replace(state.with_observed(began=at), asked_before_spawn=state.questions)
     # The order to the guardian rests on the reservation, which is durable; that it was given is recorded beside it.

@@ -1,4 +1,4 @@
-"""What time and use do to a living attempt: its liveness, its limits, and what people are told of. Pure.
+"""What time and use do to a living attempt: its liveness, its limits, and its notices. Pure.
 
 Rule 1: liveness is two signals: the process (heartbeats) and its progress (what its code does). Silence of one alone
 is at most `stale`; `dead` needs both, and ends the attempt.

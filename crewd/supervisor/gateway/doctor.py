@@ -1,4 +1,4 @@
-"""What `crew doctor` is told of workers, actors, the guardian and its zygote, beside what the reader finds."""
+"""What `crew doctor` says of workers, actors, the guardian and its zygote, beside what the reader finds."""
 
 from __future__ import annotations
 

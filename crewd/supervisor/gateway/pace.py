@@ -2,7 +2,7 @@
 
 Rule 1: some messages of each client are admitted at a time, the others wait in the order in which they came. So a client
 that sends much waits for itself, and not everybody else for it (ZeroMQ, too, takes from its peers in turn).
-Rule 2: the queue has a bound; whoever sends more is told so (`Busy`) at the door, before anybody has looked at what it says.
+Rule 2: the queue has a bound; a client that sends more gets `Busy` at once, before its message is looked at.
 """
 
 from __future__ import annotations

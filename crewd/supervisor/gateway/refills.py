@@ -21,7 +21,7 @@ EVENTS_MAX = 40
 AT_ONCE = 2
 """Reads that are on the way: while one is handed over, the next one is read."""
 REST = 4.0
-"""So many times as long as a refill took until the next one begins."""
+"""The pause before the next refill, in multiples of the time that the last one took."""
 PAUSE_SECONDS = 0.1
 """After a subscriber's queue was full, until the next try; it doubles while the subscriber takes nothing."""
 PAUSE_SECONDS_MAX = 30.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.caller import Caller
 
 LOOK_SECONDS = 5.0
-"""So much longer a wait waits for what it asked first: whether its message is accepted, or how its run stands."""
+"""How much longer a wait waits for the answer to its first request: is its message accepted, how does its run stand."""
 WAITS_MAX = 20_000
 """Waits at once; the next one is refused as busy."""
 

@@ -1,6 +1,6 @@
 """What blocks a run, and what it may start meanwhile. Pure.
 
-Rule 1: a blocked run orders no start; what it ordered before (it may wait for a place) is started. One whose plan is to be
+Rule 1: a blocked run orders no start; what it ordered before (it may wait for a slot) is started. One whose plan is to be
 approved starts steps that declare shared access; one whose plan was not taken starts the step that has made it, for a message
 that asks for another plan.
 Rule 2: a block stands until somebody approves, however long that takes and whatever is restarted; only its run's end ends it.

@@ -2,7 +2,7 @@
 
 Rule 1: what starts and what is skipped is decided in `schedule`, after every event.
 Rule 2: a cancel is final: nothing starts after it. The run ends when nothing is live, with one terminal event.
-Rule 3: a retry is a new attempt of the same task; while it waits for it, the task is in backoff and takes no place.
+Rule 3: a retry is a new attempt of the same task; while it waits for it, the task is in backoff and counts against no limit.
 """
 
 from __future__ import annotations

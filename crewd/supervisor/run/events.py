@@ -121,7 +121,7 @@ class StartFor(msgspec.Struct, frozen=True):
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """The worker of a task only waits, or no more. One that waits takes none of the run's places."""
+    """The worker of a task only waits, or no more. One that waits does not count against `max_concurrency`."""
 
     task: str
     waiting: bool

@@ -129,7 +129,7 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         raise Refused(f"the run needs the secrets {', '.join(lacking)}", hint=hint, reason="secrets")
     _keep_secrets(shell, order)
     if before.status is RunStatus.CANCEL_INCOMPLETE:
-        raise Refused("processes of this run may still live", hint="crew show names them; end them, then start anew")
+        raise Refused("processes of this run may still live", hint="crew show names them; end them, then start the run again")
     if before.being_cancelled:
         raise Refused("the run is being cancelled", hint="wait for its end, then crew resume")
     if before.over and before.budget_used:
@@ -142,7 +142,7 @@ def _reopen(shell: RunShell, command: cm.Command, order: rq.Reopen) -> None:
         heard.Reopen(order.kind, shell.now(), command.task, command.caller.owner, order.intent, _order(order, command.task))
     )
     if shell.run is before and before.over:
-        hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it anew"
+        hint = "crew resume takes up what was cancelled" if order.kind == "retry" else "crew run or exec starts it again"
         what = "has failed or is parked" if order.kind == "retry" else "was cancelled, has failed or was skipped"
         raise Refused(f"nothing here {what}", hint=hint, reason="nothing_to_do")
     if shell.run is before:
@@ -160,7 +160,7 @@ def _approve(shell: RunShell, command: cm.Command, order: rq.Approve) -> None:
     """A blocked run goes on, or ends."""
     run, wall = shell.run, shell.services.clock.wall()
     if command.caller.worker or order.parent_token:
-        raise Forbidden("a worker cannot approve", hint="whoever watches the run can: crew approve, outside of its workers")
+        raise Forbidden("a worker cannot approve", hint="people and leaders outside of the run can: crew approve")
     if not run.blocks or run.over:
         raise Refused(
             f"nothing blocks the run: it is {run.status}", hint="crew show tells how it stands", reason="nothing_to_do"

@@ -15,7 +15,7 @@ from crewd.model.statuses import TaskStatus
 
 
 class IsQueued(msgspec.Struct, frozen=True):
-    """It waits for the tasks that it depends on, and for a place."""
+    """It waits for the tasks that it depends on, and until `max_concurrency` allows one more."""
 
 
 class InBackoff(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class IsClaimed(msgspec.Struct, frozen=True):
 
 
 class IsLive(msgspec.Struct, frozen=True):
-    """An attempt of it lives. One whose worker only waits takes none of the run's places."""
+    """An attempt of it lives. One whose worker only waits does not count against `max_concurrency`."""
 
     waiting: bool = False
 

@@ -1,6 +1,6 @@
 """Which tasks of a run start, which are skipped, and how the run ends. Pure.
 
-Rule 1: a task starts when every task that it depends on is completed and a place is free (no wave barrier).
+Rule 1: a task starts when every task that it depends on is completed and `max_concurrency` allows one more (no wave barrier).
 Rule 2: what `blocks` the run, and steps that may not run beside each other (`turns`), let it wait.
 Rule 3: a task that ends otherwise skips its descendants with the reason; independent ones go on.
 

@@ -44,7 +44,7 @@ def lines_of(function: Callable[..., Any], tell: Callable[[str], None]) -> Itera
         return trace
 
     def trace_again(frame: FrameType | None, _event: str, _arg: object) -> None:
-        """Python traces no more when the tracing function has raised. With the next call it is set anew."""
+        """Python traces no more when the tracing function has raised. With the next call it is set again."""
         if sys.gettrace() is trace:
             return
         sys.settrace(trace)

@@ -30,7 +30,7 @@ from crewd.testing.stress.trial import Act, End, Point, SentMessage, Trial
 
 TRIES = 3
 IDLE_SECONDS = 5.0
-"""So long may a worker come to no point when the history is over; then it is cancelled as idle."""
+"""How long a worker may come to no point when the history is over; then it is cancelled as idle."""
 
 
 class Reality:

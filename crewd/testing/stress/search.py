@@ -20,7 +20,7 @@ POINTS_TRIED_MAX = 200
 EXAMPLES = 100
 """Drawn histories, each another one."""
 DRAWN_PER_EXAMPLE = 10
-"""So many are drawn to find as many that were not tried yet; a worker with few points has few."""
+"""How many histories are drawn for one that was not tried yet; a worker with few points has few."""
 DRAW_SECONDS = 45.0
 """From the beginning, then no other history is drawn; in proportion for more examples. A worker that really waits is slow."""
 Try = Callable[[Target, History], Trial]

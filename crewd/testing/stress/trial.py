@@ -12,7 +12,7 @@ import msgspec
 End = Literal["completed", "cancelled", "failed", "crashed", "vanished", "stuck"]
 """How an act ended: by its own word; killed on purpose; gone without a word; or still running when patience was over."""
 HEAD_BYTES = 1 << 20
-"""So much of every file is kept to compare."""
+"""How many bytes of each file are kept to compare."""
 
 
 class Point(msgspec.Struct, frozen=True):

@@ -416,7 +416,7 @@ class Laws:
                 pass
 
     def connected_to_guardian(self) -> None:
-        """A new connection: its stream begins anew."""
+        """A new connection: its stream begins again."""
         self._orders = gd.StreamCodec(gd.ORDERS)
 
     def ordered(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crewd.supervisor.run.state import Run, Task
 
 _RESTS = {*TASK_TERMINAL, TaskStatus.PARKED}
-"""Who takes up such a task again begins its count of ends anew."""
+"""Who takes up such a task again begins its count of ends again."""
 _UNRECORDED = (Reserving, Queued, Sought, StartTimedOut, Spawned)
 """Phases that the log does not tell apart: what the guardian says leads on from there."""
 TIME_SECONDS = 0.01
