@@ -480,7 +480,7 @@ def test_one_that_is_to_be_kept_is_kept(crew: Crew) -> None:
 
 def test_workers_start_workers_so_deep_and_no_deeper(crew: Crew) -> None:
     said = str(crew.call("jobs:lead_deep", {"depth": 0}, cwd=HERE).result(timeout=120))
-    assert said.startswith("2: workers may start workers 2 deep")
+    assert said.startswith("2: workers may be nested 2 deep")
     request = rq.StartRun(workflow=call_workflow("jobs:add", {}), cwd=HERE, parent="r_gone/x#1")
     assert isinstance(crew.request(request), rl.ErrorReply), "nothing starts below what has ended"
 
