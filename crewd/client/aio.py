@@ -14,7 +14,7 @@ import zmq
 import zmq.asyncio
 
 import crewd
-from crewd.client import calls, shapes
+from crewd.client import calls, event_pages, shapes
 from crewd.client.blocking import GONE_SECONDS, HELLO_TIMEOUT_SECONDS, dealer, hang_up
 from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
@@ -268,13 +268,13 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         labels: Mapping[str, str] | None = None, last: int = 0, epoch: int = 0, since: float = 0.0, until: float = 0.0,
     ) -> AsyncIterator[Event]:  # fmt: skip
         """See `crewd.Crew.events`."""
-        calls.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
+        event_pages.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
         if follow:
             async for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
                 if isinstance(note, Event):
                     yield note
             return
-        pages = calls.Pages(target, after, types, labels, last, epoch, since, until)
+        pages = event_pages.Pages(target, after, types, labels, last, epoch, since, until)
         while not pages.over:
             for event in pages.hear(await self.request(pages.ask())):
                 yield event
@@ -287,7 +287,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
         """See `crewd.Crew.watch`."""
         watch = shapes.Watched(target, types, labels)
         self._check_place()
-        if target and after and await self.drive(calls.has_ended(target, watch.last, after)):
+        if target and after and await self.drive(event_pages.has_ended(target, watch.last, after)):
             return
         key, frames = self._talk.ask(watch.request(after, progress=progress))
         self._silent_seconds = 0.0
@@ -309,7 +309,7 @@ class Crew(CrewMethods, Awaited["RunHandle"]):
                     for each in self._talk.read(key, note.event.seq) if isinstance(note, rl.EventNote) else ():
                         await self._send(each)
                     at = watch.ends(note, self._talk.since.get(key, 0))
-                    if at is not None and (not at or at == await self.drive(calls.ended_at(target))):
+                    if at is not None and (not at or at == await self.drive(event_pages.ended_at(target))):
                         return
         finally:
             self._talk.forget(key)

@@ -16,7 +16,7 @@ import msgspec
 import zmq
 
 import crewd
-from crewd.client import calls, shapes
+from crewd.client import calls, event_pages, shapes
 from crewd.client.calls import REPLY_SECONDS, SILENCE_SECONDS
 from crewd.client.conversation import HELLO_SECONDS, Conversation
 from crewd.client.discover import LOOK_SECONDS, START_SECONDS, check_home, find_home, may_start, start_daemon, unreachable
@@ -339,13 +339,13 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         `last`: only so many, the newest. `epoch`: of this attempt of the task. `since`, `until`: of these times, in
         wall-clock seconds. None of them goes with `follow`. `types` and `labels`: see `watch`.
         """
-        calls.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
+        event_pages.check_followed(follow=follow, last=last, epoch=epoch, since=since, until=until)
         if follow:
             for note in self.watch(target, after=after, progress=False, types=types, labels=labels):
                 if isinstance(note, Event):
                     yield note
             return
-        pages = calls.Pages(target, after, types, labels, last, epoch, since, until)
+        pages = event_pages.Pages(target, after, types, labels, last, epoch, since, until)
         while not pages.over:
             yield from pages.hear(self.request(pages.ask()))
 
@@ -360,7 +360,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
         events, `labels` those that a run must have. A slow reader delays nobody and misses nothing. Close it to end.
         """
         watch = shapes.Watched(target, types, labels)
-        if target and after and self.drive(calls.has_ended(target, watch.last, after)):
+        if target and after and self.drive(event_pages.has_ended(target, watch.last, after)):
             return
         notes = self._connection.subscribe(watch.request(after, progress=progress))
         with contextlib.closing(notes):
@@ -368,7 +368,7 @@ class Crew(CrewMethods, Blocking["RunHandle"]):
                 if watch.shows(note):
                     yield note.event if isinstance(note, rl.EventNote) else note.progress
                 at = watch.ends(note, since)
-                if at is not None and (not at or at == self.drive(calls.ended_at(target))):
+                if at is not None and (not at or at == self.drive(event_pages.ended_at(target))):
                     return
 
 

@@ -1,7 +1,8 @@
 """Every call of a client, described once: what it asks, for how long, and what its caller gets. No socket, no waiting.
 
 A call is a generator: it yields a request and how many seconds to wait for its reply, gets the reply, and returns its value.
-`blocking` and `aio` drive the same calls; the names, parameters and docstrings of both are those that stand here.
+`blocking` and `aio` drive the same calls; the names, parameters and docstrings of both are those that stand here, and for the
+handle of a run in `run_calls`.
 
 Tests: tests/client/test_api.py, tests/test_end_to_end.py.
 """
@@ -17,8 +18,6 @@ import msgspec
 from crewd.client import shapes
 from crewd.client.environment import Brought
 from crewd.model.arguments import PathText
-from crewd.model.errors import DeadlineExceeded, UsageError
-from crewd.model.events import Event
 from crewd.model.home import Home
 from crewd.model.hooks import HookRun
 from crewd.model.ids import MESSAGE, IdSource
@@ -78,17 +77,6 @@ class Caller(Protocol):
     @property
     def ids(self) -> IdSource:
         """Where ids come from."""
-        ...
-
-
-class Handle(Protocol):
-    """What a call needs of a run's handle."""
-
-    id: str
-
-    @property
-    def caller(self) -> Caller:
-        """The client."""
         ...
 
 
@@ -360,25 +348,6 @@ def wait(crew: Caller, target: str, *, or_waiting: bool = False, timeout: float 
     return shapes.expect((yield _within(ask, timeout)), rl.EndReply)
 
 
-def ended_at(target: str) -> Call[float | None]:
-    """When a run or task ended, in seconds of the wall clock; None if it has not."""
-    try:
-        reply = shapes.expect((yield Ask(rq.AwaitEnd(target=target, timeout_seconds=0))), rl.EndReply)
-    except DeadlineExceeded:
-        return None
-    return (reply.task or reply.run).ended_at
-
-
-def has_ended(target: str, last: str, after: int) -> Call[bool]:
-    """Whether a run or task has ended, and its last event of the type `last` is none after `after`."""
-    if (yield from ended_at(target)) is None:
-        return False
-    pages, newest = Pages(target, 0, (last,), None, 1, 0, 0.0, 0.0), 0
-    while not pages.over:
-        newest = max([newest, *(event.seq for event in pages.hear((yield Ask(pages.ask()))))])
-    return newest <= after
-
-
 def result(crew: Caller, target: str, *, timeout: float = 3600.0) -> Call[object]:
     """Wait for the end of a run or task and return its result, whole, however large. RunFailed or RunCancelled if it has none.
 
@@ -483,142 +452,3 @@ def stop_daemon(
 ) -> Call[None]:  # fmt: skip
     """Stop crewd: wait for its workers (`drain`), end them, or keep them for the next crewd. See `StopDaemon`."""
     shapes.expect((yield Ask(rq.StopDaemon(grace_seconds=grace, mode=mode, intent=intent))), rl.Done)
-
-
-# -- pages of events, for iterators of both kinds -------------------------------------------------------------------
-
-
-class Pages:
-    """The events of a request, page by page: `ask` while not `over`, `hear` each reply and get its events.
-
-    `last`: only so many, the newest; they come at once, when all pages were heard.
-    """
-
-    def __init__(
-        self, target: str, after: int, types: Sequence[str], labels: Mapping[str, str] | None, last: int, epoch: int,
-        since: float, until: float,
-    ) -> None:  # fmt: skip
-        self._request = rq.ListEvents(
-            target=target, after=after, types=tuple(types), labels=dict(labels or {}), epoch=epoch, since=since, until=until,
-            before=1 << 62 if last else 0,
-        )  # fmt: skip
-        self._last = last
-        self._found: tuple[Event, ...] = ()
-        self.over = False
-
-    def ask(self) -> rq.ListEvents:
-        """What to ask for."""
-        if not self._last:
-            return self._request
-        return msgspec.structs.replace(self._request, limit=self._last - len(self._found))
-
-    def hear(self, reply: rl.Reply) -> tuple[Event, ...]:
-        """The events to hand over now."""
-        page = shapes.expect(reply, rl.EventsReply)
-        if not self._last:
-            self.over = not page.more
-            self._request = msgspec.structs.replace(self._request, after=page.upto)
-            return page.events
-        self._found = (*page.events, *self._found)
-        self.over = not page.upto or len(self._found) >= self._last
-        self._request = msgspec.structs.replace(self._request, before=page.upto)
-        return self._found if self.over else ()
-
-
-def check_followed(*, follow: bool, last: int, epoch: int, since: float, until: float) -> None:
-    """UsageError for bounds that do not go with following, and for less than none."""
-    if last < 0:
-        raise UsageError(f"last is {last}, which is too small", hint="0 is all of them")
-    if follow and (last or epoch or since or until):
-        raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
-
-
-# -- a run's handle -------------------------------------------------------------------------------------------------
-
-
-def _target(run: Handle, step: str) -> str:
-    return f"{run.id}/{step}" if step else run.id
-
-
-def steer_run(
-    run: Handle, text: str, *, step: str = "", wait: WaitLevel = "delivered", timeout: float = 30.0, id: str = "",
-    deadline: float | None = None, terms: Terms = USUAL, intent: str = "", force: bool = False,
-) -> Call[Receipt]:  # fmt: skip
-    """Change what the worker does, at its next safe point; with `Terms(now=True)` what it does now is broken off.
-
-    `step` names the worker when the run has several. See `Crew.send`.
-    """
-    return (yield from send(
-        run.caller, "steer", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms,
-        intent=intent, force=force,
-    ))  # fmt: skip
-
-
-def follow_up_run(
-    run: Handle, text: str, *, step: str = "", wait: WaitLevel = "accepted", timeout: float = 30.0, id: str = "",
-    deadline: float | None = None, terms: Terms = USUAL, intent: str = "", force: bool = False,
-) -> Call[Receipt]:  # fmt: skip
-    """Queue work for when the worker would stop; with `Terms(on_idle="start")` one that has ended is started again."""
-    return (yield from send(
-        run.caller, "follow_up", _target(run, step), text, wait=wait, timeout=timeout, id=id, deadline=deadline, terms=terms,
-        intent=intent, force=force,
-    ))  # fmt: skip
-
-
-def message_run(run: Handle, text: str, *, step: str = "", id: str = "", terms: Terms = USUAL) -> Call[Receipt]:
-    """Put something into the mailbox of a worker, or of the run: to be read, when somebody reads it."""
-    return (yield from send(run.caller, "message", _target(run, step), text, id=id, terms=terms))
-
-
-def cancel_run(
-    run: Handle, *, step: str = "", reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,
-    intent: str = "", timeout: float = 60.0, force: bool = False,
-) -> Call[rl.CancelReply]:  # fmt: skip
-    """End the run, or one step of it. See `Crew.cancel`."""
-    return (yield from cancel(
-        run.caller, _target(run, step), reason=reason, mode=mode, grace=grace, intent=intent, timeout=timeout, force=force
-    ))  # fmt: skip
-
-
-def begin_cancel_run(
-    run: Handle, *, step: str = "", reason: str = "caller_cancelled", mode: Mode = "graceful", grace: float | None = None,
-    intent: str = "", force: bool = False,
-) -> Call[None]:  # fmt: skip
-    """As `cancel`, and returns when the cancel is recorded."""
-    return (yield from begin_cancel(
-        run.caller, _target(run, step), reason=reason, mode=mode, grace=grace, intent=intent, force=force
-    ))  # fmt: skip
-
-
-def signal_run(run: Handle, number: int, *, step: str = "", tree: bool = False, intent: str = "") -> Call[None]:
-    """Send a signal to the worker. See `Crew.signal`."""
-    return (yield from signal(run.caller, _target(run, step), number, tree=tree, intent=intent))
-
-
-def wait_run(run: Handle, *, step: str = "", or_waiting: bool = False, timeout: float = 3600.0) -> Call[rl.EndReply]:
-    """Wait for the end, of the run or of one step. See `Crew.wait`."""
-    return (yield from wait(run.caller, _target(run, step), or_waiting=or_waiting, timeout=timeout))
-
-
-def result_run(run: Handle, *, step: str = "", timeout: float = 3600.0) -> Call[object]:
-    """Wait for the end, of the run or of one step, and return its result. See `Crew.result`."""
-    return (yield from result(run.caller, _target(run, step), timeout=timeout))
-
-
-def show_run(run: Handle) -> Call[rl.ShowReply]:
-    """Everything of the run."""
-    return (yield from show(run.caller, run.id))
-
-
-def log_run(
-    run: Handle, *, step: str = "", stream: Stream = "stdout", offset: int = 0, epoch: int = 0, since: float = 0.0
-) -> Call[rl.LogReply]:
-    """Bytes of a worker's output. See `Crew.log`."""
-    return (yield from log(run.caller, _target(run, step), stream=stream, offset=offset, epoch=epoch, since=since))
-
-
-def messages_run(
-    run: Handle, *, kind: Kind = "", direction: Direction = "", state: State = "", limit: int = 1_000
-) -> Call[tuple[MessageRow, ...]]:
-    """Its messages. See `Crew.messages`."""
-    return (yield from messages(run.caller, run.id, kind=kind, direction=direction, state=state, limit=limit))

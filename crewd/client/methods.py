@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from crewd.client import calls
+from crewd.client import calls, run_calls
 from crewd.model.arguments import check_arguments
 from crewd.model.rows import RunRow
 
@@ -161,14 +161,14 @@ class CrewMethods:
 class RunMethods:
     """What both handles of a run ask."""
 
-    steer = Method(calls.steer_run)
-    follow_up = Method(calls.follow_up_run)
-    message = Method(calls.message_run)
-    messages = Method(calls.messages_run)
-    cancel = Method(calls.cancel_run)
-    begin_cancel = Method(calls.begin_cancel_run)
-    signal = Method(calls.signal_run)
-    wait = Method(calls.wait_run)
-    result = Method(calls.result_run)
-    show = Method(calls.show_run)
-    log = Method(calls.log_run)
+    steer = Method(run_calls.steer)
+    follow_up = Method(run_calls.follow_up)
+    message = Method(run_calls.message)
+    messages = Method(run_calls.messages)
+    cancel = Method(run_calls.cancel)
+    begin_cancel = Method(run_calls.begin_cancel)
+    signal = Method(run_calls.signal)
+    wait = Method(run_calls.wait)
+    result = Method(run_calls.result)
+    show = Method(run_calls.show)
+    log = Method(run_calls.log)

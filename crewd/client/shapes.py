@@ -284,7 +284,7 @@ class Watched:
     def ends(self, note: rl.EventNote | rl.ProgressNote, since: int) -> float | None:
         """When it ended, if this says that it has: 0.0 if nothing can follow, as it came after the event `since`.
 
-        What had happened by then may have been followed by another opening: `calls.ended_at` tells when it ended last.
+        What had happened by then may have been followed by another opening: `event_pages.ended_at` tells when it ended last.
         """
         if not (self._target and isinstance(note, rl.EventNote) and note.event.type == self.last):
             return None
