@@ -1,7 +1,4 @@
-"""A real daemon in a home of its own, for tests: start it, kill it, prove that nothing is left.
-
-Tests: tests/test_lifecycle.py, tests/test_end_to_end.py.
-"""
+"""A real daemon in a home of its own, for tests: start it, kill it, prove that nothing is left."""
 
 from __future__ import annotations
 
@@ -40,6 +37,15 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
         # Spend at most a quarter of the time on looking, and see what has come at most a fifth of the wait late.
         clock.sleep(max(0.01, 3 * (looked - before), min(0.1, (looked - began) / 5)))
         before = clock.monotonic()
+
+
+def _listening(path: Path) -> set[str]:
+    """The sockets that listen at a path, as `/proc/PID/fd` names them.
+
+    psutil raises for the whole table when the path of any process's socket has a line break in it.
+    """
+    lines = (line.split(None, 7) for line in Path("/proc/net/unix").read_bytes().split(b"\n"))
+    return {f"socket:[{int(words[6])}]" for words in lines if words[7:] == [os.fsencode(path)]}
 
 
 def children_of(process: psutil.Process, *, recursive: bool = False) -> list[tuple[psutil.Process, str, str]]:
@@ -145,12 +151,12 @@ class Daemon:
 
     def guardian_pid(self) -> int:
         """The guardian's process: the one that listens on its socket."""
-        path = str(self.home.guardian_socket)
+        sockets = _listening(self.home.guardian_socket)
         for pid in psutil.pids():
-            with contextlib.suppress(psutil.Error, OSError):
+            with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_bytes() != b"crewd-guardian\n":
                     continue
-                if any(str(each.laddr) == path for each in psutil.Process(pid).net_connections(kind="unix")):
+                if any(str(each.readlink()) in sockets for each in Path(f"/proc/{pid}/fd").iterdir()):
                     return pid
         return 0
 
