@@ -14,8 +14,8 @@ import msgspec
 
 from crewd.model.claimable import to_claim
 from crewd.model.redact import clip
-from crewd.model.rows import TaskRow
-from crewd.model.statuses import RUN_TERMINAL, RunStatus, TaskStatus
+from crewd.model.rows import RunRow, TaskRow
+from crewd.model.statuses import RUN_TERMINAL, TASK_TERMINAL, RunStatus, TaskStatus
 from crewd.protocol.replies import ShowReply
 
 RUNS_MAX = 10
@@ -26,6 +26,14 @@ CHARS_LEAST = 500
 RESULTS_MAX = 5
 GOAL_CHARS = 400
 LINE_CHARS = 200
+_TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
+"""What a run is said to be if one of its live tasks is."""
+
+
+def status_words(run: RunRow, tasks: Sequence[TaskRow]) -> str:
+    """How a run stands: as one of its live tasks does that waits for somebody or something, else as the run itself."""
+    stands = {task.status for task in tasks if task.status not in TASK_TERMINAL and task.started_at}
+    return next((each.value for each in _TELLING if each in stands), run.status.value)
 
 
 def run_summary(found: ShowReply, now: float, chars: int = CHARS_DEFAULT, items: int = ITEMS_MAX) -> str:
@@ -35,7 +43,7 @@ def run_summary(found: ShowReply, now: float, chars: int = CHARS_DEFAULT, items:
     """
     run = found.run
     until = run.ended_at if run.status in RUN_TERMINAL and run.ended_at is not None else now
-    lines = [f"## {run.name}: {run.status}, {max(0, round(until - run.created_at))} s ({run.id})"]
+    lines = [f"## {run.name}: {status_words(run, found.tasks)}, {max(0, round(until - run.created_at))} s ({run.id})"]
     if run.reason:
         lines.append(f"reason: {_line(run.reason)}")
     lines += [f"blocked: {_line(block.text)}" for block in run.blocks]

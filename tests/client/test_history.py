@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewd.client.blocking import Crew
 from crewd.client.cli import history as verb
 from crewd.client.history import HistoryLine, tree, tries, why
 from crewd.model import events as ev
@@ -101,6 +102,22 @@ def test_whatever_the_parents_each_event_stands_once_below_the_one_it_hangs_on(s
         assert why(events, event.seq)[0].event == event
 
 
+@pytest.mark.process
+def test_a_history_stays_on_the_page_and_has_whole_messages(crew: Crew, jobs_dir: str) -> None:
+    run = crew.exec(["cat"], cwd="/", stdin="lines")
+    text = "look again at this " * 20
+    run.steer(text, wait="applied", timeout=120)
+    for _ in range(verb.DEPTH_MAX + 2):
+        run.cancel(mode="now", timeout=120)
+        crew.resume(run.id)
+    run.cancel(mode="now", timeout=120)
+    shell = Shell(str(crew.home.root), Path(jobs_dir))
+    shown = shell.ok("history", run.id)
+    assert text.strip() in shown
+    assert max(line.count("│") for line in shown.splitlines()) == verb.DEPTH_MAX
+    assert max(json.loads(line)["depth"] for line in shell.ok("history", run.id, "--json").splitlines()) > verb.DEPTH_MAX
+
+
 HOSTILE = "\x1b[2J<script>alert(1)</script> [x](javascript:y) `z`\n# not a heading"
 
 
@@ -133,6 +150,7 @@ def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, job
     told = shell.ok("history", "far", "--attempts", env={**os.environ, "COLUMNS": "80"})
     assert re.search(r"^advance#1 +\w+ +[\d.]+[sm] +\d\d:\d\d:\d\d +run\.started", told, re.MULTILINE), told
     assert "attempt.started host process " in shell.ok("history", "far")
+    assert "--json and --format html exclude each other" in shell.fails(2, "history", "far", "--format", "html", "--json")
     assert "no event 99999" in shell.fails(4, "history", "far", "--why", "99999")
     assert len(shell.ok("events", "far", "-n", "5").splitlines()) == 5
     assert len(shell.ok("events", "far", "--until", "1h").splitlines()) == 0

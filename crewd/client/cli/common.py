@@ -12,7 +12,6 @@ import contextlib
 import functools
 import os
 import sys
-import textwrap
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 import msgspec
 
-from crewd.client.cli.screen import escaped, for_json, lay_out, plain, screen_columns, width_of
+from crewd.client.cli.screen import escaped, for_json, lay_out, plain, screen_columns, width_of, wrapped
 from crewd.clock import parse_time
 from crewd.model.errors import CrewdError, InvariantError, UsageError
 from crewd.model.hooks import HookRun
@@ -63,15 +62,9 @@ def say_exactly(text: str) -> None:
 
 
 def say_within(text: str) -> None:
-    """As `say`, on as many lines as the screen needs: it breaks between words, and what follows is indented further."""
-    columns, start = screen_columns(), len(text) - len(text.lstrip())
-    if columns is None or width_of(text) <= columns:
-        say(text)
-        return
-    wrapper = textwrap.TextWrapper(
-        max(columns, start + 10), subsequent_indent=" " * (start + 2), break_long_words=False, break_on_hyphens=False
-    )
-    for line in wrapper.wrap(plain(text)):
+    """As `say`, on as many lines as the screen needs: see `wrapped`."""
+    columns, text = screen_columns(), plain(text)
+    for line in [text] if columns is None or width_of(text) <= columns else wrapped(text, columns):
         say(line)
 
 

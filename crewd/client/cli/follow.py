@@ -101,7 +101,7 @@ def words(event: Event) -> str:
         case ev.AttemptReady():
             return f"  {step}: ready"
         case ev.MessageAccepted(id=key, kind=kind, text=text):
-            return f"  {step}: {kind} {key} accepted: {text[:60]}"
+            return f"  {step}: {kind} {key} accepted: {text}"
         case ev.MessageApplied(id=key):
             return f"  {step}: {key} applied"
         case ev.MessageSettled(id=key, outcome=outcome, reason=reason, note=note):

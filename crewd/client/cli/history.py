@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from crewd.client.cli.common import Options, lasted, look_at, out, say, table, verb
+from crewd.client.cli.common import Options, lasted, look_at, out, say, say_within, table, verb
 from crewd.client.cli.follow import details, line_of, words
 from crewd.client.cli.screen import one_line, plain
 from crewd.client.history import HistoryLine, origin, tree, tries, why
+from crewd.client.summary import status_words
 from crewd.clock import in_words, local_time
-from crewd.model.errors import NotFound
+from crewd.model.errors import NotFound, UsageError
 from crewd.model.events import Event
 from crewd.model.rows import TaskRow
+
+DEPTH_MAX = 6
+"""What hangs deeper is shown here: the fiftieth attempt of a task would begin beyond the edge of the page."""
 
 
 @click.command()
@@ -30,6 +34,8 @@ from crewd.model.rows import TaskRow
 @verb
 def history(options: Options, target: str, form: str, attempts: bool, seq: int) -> None:  # noqa: FBT001 (flags)
     """Show the history of a run as a tree: each attempt of a task is a branch."""
+    if options.json and form in {"markdown", "html"}:
+        raise UsageError(f"--json and --format {form} exclude each other", hint="leave one of them out")
     with look_at(options) as crew:
         shown = crew.show(target)
         events = list(crew.events(shown.run.id))
@@ -41,8 +47,9 @@ def history(options: Options, target: str, form: str, attempts: bool, seq: int) 
         for line in tree(events):
             out({**line_of(line.event), "depth": line.depth})
     else:
-        title = f"{shown.run.name}  {shown.run.status}  {shown.run.id}"
-        for text in _WRITERS[form](title, tree(events)):
+        title = f"{shown.run.name}  {status_words(shown.run, shown.tasks)}  {shown.run.id}"
+        lines = [HistoryLine(min(line.depth, DEPTH_MAX), line.event) for line in tree(events)]
+        for text in _WRITERS[form](title, lines):
             say(text)
 
 
@@ -77,7 +84,7 @@ def _attempts(options: Options, events: Sequence[Event], tasks: Sequence[TaskRow
         ),
     )  # fmt: skip
     for task in dead:
-        say(one_line(f"dead letter {task.dead}: {task.id.partition('/')[2]} {task.reason} {task.error}"))
+        say_within(one_line(f"dead letter {task.dead}: {task.id.partition('/')[2]} {task.reason} {task.error}"))
 
 
 def _text(event: Event) -> str:

@@ -47,7 +47,7 @@ def hooks(options: Options, point: HookPoint | None) -> None:
     if not rows:
         say("there are no hooks (docs/hooks.md: hooks.toml)")
     for row in rows:
-        say(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['owner']}  {row['state']}")
+        say_within(f"{row['name']}  {row['on']}  {'blocks' if row['blocking'] else 'remarks'}  {row['owner']}  {row['state']}")
         if row["reason"]:
             say_within(f"  {row['reason']}")
         _say_command(str(row["run"]))
@@ -84,7 +84,7 @@ def trust_(options: Options, revoke: bool, yes: bool) -> None:  # noqa: FBT001 (
     project = project_hooks()
     if not options.json:
         for hook in project.hooks:
-            say(f"{hook.name}  {hook.on}  {'blocks' if hook.blocking else 'remarks'}")
+            say_within(f"{hook.name}  {hook.on}  {'blocks' if hook.blocking else 'remarks'}")
             _say_command(hook.run)
     if project.hooks and not yes:
         if options.json or sys.stdin is None or not sys.stdin.isatty():

@@ -32,6 +32,7 @@ from crewd.client.cli.common import (
 from crewd.client.cli.follow import line_of, words
 from crewd.client.cli.screen import one_line, plain, screen_columns
 from crewd.client.extensions import faults_of_extensions
+from crewd.client.summary import status_words
 from crewd.clock import SystemClock, local_time
 from crewd.model.claimable import to_claim
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
@@ -47,8 +48,6 @@ ROOMY_COLUMNS = 110
 """From this width on, whole ids leave room for what runs do."""
 LOOK_SECONDS = 2.0
 """How long an end is waited for before it is asked again what is waited for."""
-_TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
-"""What a run is said to be if one of its live tasks is."""
 
 
 @click.command()
@@ -103,12 +102,6 @@ def _row(
         name, status, ago(now - run.created_at), _counted(tasks), activity, waiting_words(waits),
         f"{memory >> 20} M" if memory else "", short_task(run.id) if narrow else run.id,
     ]  # fmt: skip
-
-
-def status_words(run: RunRow, tasks: Sequence[TaskRow]) -> str:
-    """How a run stands: as one of its live tasks does that waits for somebody or something, else as the run itself."""
-    stands = {task.status for task in tasks if task.status not in TASK_TERMINAL and task.started_at}
-    return next((each.value for each in _TELLING if each in stands), run.status.value)
 
 
 def _counted(tasks: Sequence[TaskRow]) -> str:

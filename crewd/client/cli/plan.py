@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from crewd.client.chosen import Chosen
-from crewd.client.cli.common import Options, out, say, say_exactly, say_within
+from crewd.client.cli.common import Options, out, say_exactly, say_within
 from crewd.model.budget import words_of
 from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
@@ -69,25 +69,25 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         return
     most = chosen.workflow.max_concurrency
     bound = f", {most} at once (by {chosen.at_once_from})" if most else ""
-    say(
+    say_within(
         f"{chosen.workflow.name}: {counted(len(rows), 'step')}{bound}, from {chosen.origin}"
         + (f", for {goal!r}" if goal else "")
     )
     if chosen.named_by:
-        say(f"{chosen.named_by} names what is run")
+        say_within(f"{chosen.named_by} names what is run")
     for key, (value, where) in chosen.settings.items():
-        say(f"{key} is {value}, by {where}")
+        say_within(f"{key} is {value}, by {where}")
     for row, step in zip(rows, chosen.workflow.steps, strict=True):
-        say(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
+        say_within(f"  {row['step']}" + (f" after {', '.join(row['after'])}" if row["after"] else ""))
         if row["agent"]:
-            say(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
-            say(f"    model:  {row['model'] or '-'}, by {row['model_from']}")
+            say_within(f"    agent:  {row['agent']} ({row['agent_file']}), by {row['agent_from']}")
+            say_within(f"    model:  {row['model'] or '-'}, by {row['model_from']}")
         if row["access"]:
             key = f", key {row['conflict_key']}" if row["conflict_key"] else ""
-            say(f"    access: {row['access']}{key}, by {row['access_from']}")
+            say_within(f"    access: {row['access']}{key}, by {row['access_from']}")
         if row["skills"]:
             said = f" (no room for {', '.join(row['skills_left_out'])})" if row["skills_left_out"] else ""
-            say(f"    skills: {', '.join(row['skills'])}{said}")
+            say_within(f"    skills: {', '.join(row['skills'])}{said}")
         say_exactly(f"    runs:   {row['does']}" + (f" in {row['cwd']}" if row["cwd"] else ""))
         if row["verify"]:
             say_exactly(f"    verify: {row['verify']}")
@@ -97,13 +97,13 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
             say_exactly(f"    packet: {step.packet.summary}")
         if row["hooks"]:
             asked = ", ".join(f"{each['name']} ({each['on']}, {each['from'] or 'step'})" for each in row["hooks"])
-            say(f"    hooks:  {asked}")
+            say_within(f"    hooks:  {asked}")
         if row["adaptive"]:
-            say("    adaptive: its plan adds steps")
+            say_within("    adaptive: its plan adds steps")
     for choice in chosen.roles:
-        say(f"  role {choice.step}, for the steps of the plan")
-        say(f"    agent:  {choice.found.name} ({choice.found.origin}), by {choice.agent_from}")
-        say(f"    model:  {choice.model or '-'}, by {choice.model_from}")
+        say_within(f"  role {choice.step}, for the steps of the plan")
+        say_within(f"    agent:  {choice.found.name} ({choice.found.origin}), by {choice.agent_from}")
+        say_within(f"    model:  {choice.model or '-'}, by {choice.model_from}")
     _tell_bounds(chosen)
     missing = {
         choice.found.definition.agent.command[0]: choice.found
@@ -111,20 +111,20 @@ def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
         if not choice.found.program
     }
     for program, found in missing.items():
-        say(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))
+        say_within(f"{program} was not found in PATH" + (f": {found.known.install}" if found.known else ""))
 
 
 def _tell_bounds(chosen: Chosen) -> None:
     """What holds for the run as a whole."""
     if chosen.workflow.max_concurrency > CONCURRENCY_MAX and not chosen.workflow.unbounded:
-        say("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
+        say_within("At most concurrency_max of crewd.toml (8 unless it says another) are at once, without --unbounded")
     if chosen.workflow.budget.bounded:
-        say(f"All workers together: {words_of(chosen.workflow.budget)} at most")
+        say_within(f"All workers together: {words_of(chosen.workflow.budget)} at most")
     if required(chosen.workflow) == "none":
-        say("No level of verification is required")
+        say_within("No level of verification is required")
     elif required(chosen.workflow):
-        say(f"Its verifications have to reach the level {required(chosen.workflow)}")
+        say_within(f"Its verifications have to reach the level {required(chosen.workflow)}")
     if chosen.workflow.plan_approval:
-        say("The plan is to be approved before anything changes: crew approve RUN")
+        say_within("The plan is to be approved before anything changes: crew approve RUN")
     for text in chosen.hooks_not_run:
         say_within(text)

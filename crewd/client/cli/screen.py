@@ -18,7 +18,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 _IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _ERASES = re.compile(r"\A\x1b\[2?K|\x1b\[0?K\Z")
 """What takes away the rest of a line, or all of it, before or after a piece is written."""
-NARROWEST = 8
+NARROWEST = 10
 """Columns that a shortened cell keeps."""
 
 
@@ -85,6 +85,25 @@ def width_of(text: str) -> int:
     )  # fmt: skip
 
 
+def wrapped(text: str, columns: int) -> list[str]:
+    """The text as lines of at most so many columns, those after the first indented further than it.
+
+    They are broken at blanks, and in words of wide characters, which are written without blanks. Any other word that is
+    longer than a line, such as a path, stays whole.
+    """
+    start = " " * (len(text) - len(text.lstrip()))
+    room, line, lines = max(columns, len(start) + 10), start, list[str]()
+    for blank, word in re.findall(r"(\s*)(\S+)", text.strip()):
+        pieces = [word] if width_of(word) == len(word) else list(word)
+        for piece in (" " * len(blank) + pieces[0], *pieces[1:]):
+            if line.strip() and width_of(line) + width_of(piece) > room:
+                lines.append(line)
+                line = f"{start}  {piece.strip()}"
+            else:
+                line += piece
+    return [*lines, line]
+
+
 def shorten(text: str, columns: int) -> str:
     """The text in at most so many columns; an ellipsis says that something is missing."""
     if width_of(text) <= columns:
@@ -96,6 +115,18 @@ def shorten(text: str, columns: int) -> str:
             break
         kept += each
     return f"{kept.rstrip()}…" if columns > 0 else ""
+
+
+def shorten_name(text: str, columns: int) -> str:
+    """The same, with the end of the text: names that are long often differ there."""
+    if width_of(text) <= columns:
+        return text
+    end = ""
+    for each in reversed(text):
+        if width_of(each + end) > columns // 3:
+            break
+        end = each + end
+    return f"{shorten(text, columns - width_of(end))}{end}"
 
 
 def screen_columns() -> int | None:
@@ -111,40 +142,45 @@ def lay_out(
 
     In what does not fit, columns that are empty in each row are left out first. The others are shortened, from the widest
     column on, and then left out, from the last column on. Columns that are `whole` (ids, which people type) are never
-    shortened; the first column is shortened only on a narrow screen, and if it is whole on one that is narrower than it.
+    shortened, but for the first one on a screen that is narrower than it; where the first column is shortened, they are left
+    out after others.
     """
     lines = [[one_line(str(cell)) for cell in row] for row in (headers, *rows)]
     widths = [max(width_of(line[i]) for line in lines) for i in range(len(headers))]
-    if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns and len(lines) > 1:
-        kept = [i for i in range(len(headers)) if i == 0 or any(line[i] for line in lines[1:])]
-        headers, lines = [headers[i] for i in kept], [[line[i] for i in kept] for line in lines]
-        widths = [widths[i] for i in kept]
-    if columns is not None:
+    kept = list(range(len(headers)))
+    if columns is not None and _needed(widths) > columns:
+        if len(lines) > 1:
+            kept = [i for i in kept if i == 0 or any(line[i] for line in lines[1:])]
         least = [
             width if header in whole else min(width, max(width_of(header), NARROWEST))
             for header, width in zip(headers, widths, strict=True)
         ]
         if headers[0] not in whole:
-            least[0] = min(widths[0], max(NARROWEST, columns // 2))
-        widths = _fitted(widths, least, columns)
+            least[0] = min(widths[0], max(NARROWEST, columns // 3))
+        first_is_cut = widths[0] > least[0]
+        while len(kept) > 1 and _needed([least[i] for i in kept]) > columns:
+            others = [i for i in kept[2:] if headers[i] not in whole] if first_is_cut else []
+            kept.remove((others or kept)[-1])
+        widths = _fitted([widths[i] for i in kept], [least[i] for i in kept], columns)
     shown = []
     for line in lines:
-        cells = [shorten(cell, width) for cell, width in zip(line, widths, strict=False)]
-        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=False))
+        cells = [(shorten if i else shorten_name)(line[i], width) for i, width in zip(kept, widths, strict=True)]
+        padded = (cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=True))
         shown.append("  ".join(padded).rstrip())
     return shown
 
 
+def _needed(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def _fitted(widths: list[int], least: list[int], columns: int) -> list[int]:
-    count = len(widths)
-    while count > 1 and sum(least[:count]) + 2 * (count - 1) > columns:
-        count -= 1
-    widths, least = widths[:count], least[:count]
-    left = columns - 2 * (count - 1)
-    while sum(widths) > left:
-        widest = max(range(count), key=lambda i: (widths[i] > least[i], i > 0, widths[i] - least[i]))
-        if widths[widest] <= least[widest]:
-            widths[0] = max(1, left)
+    """The widths of columns that fit: those with most to spare are shortened first."""
+    while _needed(widths) > columns:
+        spare = [width - smallest for width, smallest in zip(widths, least, strict=True)]
+        widest = max(range(len(widths)), key=lambda i: (spare[i], i > 0))
+        if spare[widest] <= 0:
+            widths[0] = max(1, columns - (_needed(widths) - widths[0]))
             break
         widths[widest] -= 1
     return widths

@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from crewd.client.cli.common import Options, ago, look_at, out, say, say_stale, say_within, table, verb
-from crewd.client.cli.look import status_words, waiting_words
+from crewd.client.cli.look import waiting_words
 from crewd.client.cli.screen import one_line, shorten, width_of
+from crewd.client.summary import status_words
 from crewd.clock import SystemClock
 from crewd.model.budget import Used, words_of
 from crewd.model.claimable import to_claim
@@ -67,7 +68,7 @@ def _outcome(found: rl.ShowReply) -> None:
         if task.status is TaskStatus.FAILED:
             say_within(f"  {task.step} failed: {task.reason}")
             for line in task.error.splitlines()[:6]:
-                say(f"    {line}")
+                say_within(f"    {line}")
     below = sum(run.below.values(), start=Used())
     used = sum((Used(each.turns, each.tokens, each.cost) for each in found.attempts), start=below)
     budget = words_of(run.workflow.budget)

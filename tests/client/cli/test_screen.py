@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crewd.client.cli.screen import escaped, for_json, lay_out, one_line, overwritten, plain, shorten, width_of
+from crewd.client.cli.screen import (
+    escaped,
+    for_json,
+    lay_out,
+    one_line,
+    overwritten,
+    plain,
+    shorten,
+    shorten_name,
+    width_of,
+    wrapped,
+)
 
 STEERING = [
     "\x1b[31m",
@@ -100,6 +111,17 @@ def test_without_a_screen_everything_is_shown() -> None:
 @given(st.text(), st.integers(1, 40))
 def test_what_is_shortened_fits(text: str, columns: int) -> None:
     assert width_of(shorten(one_line(text), columns)) <= columns
+    assert width_of(shorten_name(one_line(text), columns)) <= columns
+
+
+@pytest.mark.parametrize("columns", range(40, 161, 8))
+def test_rows_with_long_names_can_still_be_told_apart(columns: int) -> None:
+    names = [f"{'n' * 60}{each}" for each in ("one", "two")]
+    rows = [(name, "completed", "halfway through", "asks", "12 MiB", f"r3y{i}ab") for i, name in enumerate(names)]
+    lines = lay_out(("NAME", "STATUS", "NOW", "WAITING", "MEM", "ID"), rows, columns, ("ID",))
+    assert max(map(width_of, lines)) <= columns
+    assert all(row[1] in line and row[5] in line for row, line in zip(rows, lines[1:], strict=True))
+    assert all(line.startswith("n") and f"{row[0][-3:]} " in line for row, line in zip(rows, lines[1:], strict=True))
 
 
 def test_an_empty_column_goes_before_a_word_is_cut() -> None:
@@ -112,3 +134,20 @@ def test_an_empty_column_goes_before_a_word_is_cut() -> None:
         "there is room for it"
     )
     assert lay_out(("NAME", "NOW"), [], 5) == ["NAME"]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "word", "失敗しました", "e\u0301te\u0301", "👩‍👩‍👧", "path/to/some/file"])),
+    st.integers(30, 80),
+)
+def test_wrapped_lines_fit_and_say_the_same(words: list[str], columns: int) -> None:
+    text = "  " + " ".join(words)
+    lines = wrapped(text, columns)
+    assert max(map(width_of, lines)) <= columns
+    assert "".join("".join(lines).split()) == "".join(words)
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+def test_a_path_is_not_broken_however_long_it_is() -> None:
+    path = "/" + "long/" * 30
+    assert wrapped(f"see {path} there", 40) == ["see", f"  {path}", "  there"]
