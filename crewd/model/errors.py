@@ -97,6 +97,13 @@ class UsageError(CrewdError):
     exit_code = 2
 
 
+def unencodable(error: UnicodeEncodeError) -> UsageError:
+    """The error for a text that is not UTF-8, as file names and arguments may be. It shows what stands there."""
+    around = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
+    hint = "crewd's texts, names and arguments are UTF-8; let a shell name the file: sh -c 'cat caf*'"
+    return UsageError(f"'{around}' is not UTF-8", hint=hint)
+
+
 class NotFound(UsageError):
     """No such run, task, message or question."""
 

@@ -13,7 +13,7 @@ import msgspec
 
 from crewd.model.agent import Access, Agent, check_agent
 from crewd.model.budget import Budget, check_budget
-from crewd.model.errors import UsageError
+from crewd.model.errors import UsageError, unencodable
 from crewd.model.green import (
     LEVELS,
     VERIFICATION,
@@ -486,7 +486,15 @@ def _check_literal(step: Step, what: str, text: str, names: Collection[str]) -> 
 
 
 def check_argument(what: str, text: str) -> None:
-    """UsageError for what no program can be given: Linux takes no NUL byte, and at most 131,071 bytes at once (execve(2))."""
+    """UsageError for what no program can be given: Linux takes no NUL byte, and at most 131,071 bytes at once (execve(2)).
+
+    Text that is not UTF-8 is refused as well: it cannot be sent.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise unencodable(error) from None
     if "\0" in text:
         raise UsageError(f"{what} holds a NUL byte", hint="no program can be given one")
     if len(text) > ARGUMENT_BYTES_MAX // 4 and len(text.encode("utf-8", "replace")) > ARGUMENT_BYTES_MAX:

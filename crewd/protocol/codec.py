@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from crewd.model.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError
+from crewd.model.errors import Oversized, PeerError, UnknownKind, UnsupportedVersion, UsageError, unencodable
 from crewd.model.events import with_foreign
 from crewd.model.limits import FRAME_BYTES_MAX
 from crewd.protocol.free_form import fault_in
@@ -80,9 +80,7 @@ class Codec(Generic[T]):
         try:
             data = self._encoder.encode(body)
         except UnicodeEncodeError as error:
-            around = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
-            hint = "crewd's texts, names and arguments are UTF-8; let a shell name the file: sh -c 'cat caf*'"
-            raise UsageError(f"{around!r} is not UTF-8", hint=hint) from None
+            raise unencodable(error) from None
         except (OverflowError, TypeError) as error:
             raise UsageError(f"this cannot be sent: {error}", hint="text, numbers of 64 bits, lists and dicts can") from None
         if self._as_json and not is_finite(data):

@@ -69,8 +69,9 @@ def say_within(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line for people on stderr, beside what is printed."""
-    click.echo(plain(text), err=True)
+    """A line for people on stderr, beside what is printed. If it cannot be written, nothing stops and no exit code changes."""
+    with contextlib.suppress(OSError):
+        click.echo(plain(text), err=True)
 
 
 def say_hooks(asked: Iterable[HookRun]) -> None:
@@ -103,7 +104,7 @@ def fail(error: CrewdError, *, as_json: bool) -> NoReturn:
 def say_error(error: CrewdError, *, as_json: bool) -> None:
     """Say what is wrong on stderr: a line of JSON, or the error and what to do."""
     if as_json:
-        sys.stderr.write(for_json(msgspec.json.encode({"error": error.info}).decode()) + "\n")
+        warn(for_json(msgspec.json.encode({"error": error.info}).decode()))
     else:
         warn(f"crew: {_not_too_long(error.message)}")
         if error.hint:

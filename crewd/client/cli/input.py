@@ -11,8 +11,7 @@ import stat
 import sys
 from pathlib import Path
 
-import click
-
+from crewd.client.cli.common import warn
 from crewd.client.texts import not_utf8
 from crewd.model.errors import UsageError
 from crewd.model.limits import INPUT_BYTES_MAX
@@ -50,11 +49,11 @@ def _piped() -> str | bytes:
     if not piped:
         return "none"
     if not select.select([0], [], [], PIPE_SECONDS)[0]:
-        click.echo("crew: nothing comes from the pipe on standard input; started without (--stdin - waits for it)", err=True)
+        warn("crew: nothing comes from the pipe on standard input; started without (--stdin - waits for it)")
         return "none"
     data = _read()
     if data:
-        click.echo(f"crew: {len(data)} bytes from standard input are the command's input (--stdin none: not)", err=True)
+        warn(f"crew: {len(data)} bytes from standard input are the command's input (--stdin none: not)")
     return data or "none"
 
 

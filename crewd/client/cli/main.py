@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import click
 
 from crewd import __version__
-from crewd.client.cli.common import PIPE_CLOSED, Options, fail, internal, unwritable
-from crewd.model.errors import CrewdError, UsageError
+from crewd.client.cli.common import PIPE_CLOSED, Options, fail, internal, unwritable, warn
+from crewd.model.errors import CrewdError, UsageError, unencodable
 
 
 class Verb(NamedTuple):
@@ -231,11 +231,13 @@ class _Lazy(click.Group):
         except click.ClickException as error:
             _wrong_usage(error, given, as_json="--json" in given)
         except click.Abort:
-            click.echo("interrupted", err=True)
+            warn("interrupted")
             sys.exit(130)
         except (BrokenPipeError, _OutputClosedError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: the rest has nowhere to go
             sys.exit(PIPE_CLOSED)
+        except UnicodeEncodeError as error:
+            fail(unencodable(error), as_json="--json" in given)
         except OSError as error:
             unwritable(error, as_json="--json" in given)
         except Exception as error:  # noqa: BLE001 (no traceback reaches a person, unless it is asked for)
@@ -255,9 +257,10 @@ def _wrong_usage(error: click.ClickException, given: list[str], *, as_json: bool
     hint = "put -- before a text that begins with -" if text and isinstance(error, click.NoSuchOption) else ""
     if as_json:
         fail(UsageError(error.format_message(), hint=hint), as_json=True)
-    error.show()
+    with contextlib.suppress(OSError):  # as `warn` has it
+        error.show()
     if hint:
-        click.echo(f"({hint})", err=True)
+        warn(f"({hint})")
     sys.exit(error.exit_code)
 
 

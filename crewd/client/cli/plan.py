@@ -16,10 +16,12 @@ from crewd.model.green import needed, required
 from crewd.model.limits import CONCURRENCY_MAX
 from crewd.model.quantities import counted
 from crewd.model.runtimes import runtime_of
+from crewd.model.workflow import check_argument
 
 
 def tell_plan(options: Options, goal: str, chosen: Chosen) -> None:
     """Print the steps, who does each, and what decides it."""
+    check_argument("the goal", goal)
     choices = {choice.step: choice for choice in chosen.choices}
     rows: list[dict[str, Any]] = []
     for step in chosen.workflow.steps:

@@ -91,7 +91,7 @@ def _text(text: str) -> str:
         raise not_utf8("the text", error) from None
     masked = redact(found)
     if masked != found:
-        click.echo("crew: what looks like a secret was masked in the text; crewd keeps no secrets", err=True)
+        warn("crew: what looks like a secret was masked in the text; crewd keeps no secrets")
     return masked
 
 
@@ -400,6 +400,8 @@ def cancel(
 ) -> None:  # fmt: skip
     """End runs or tasks (RUN or RUN/STEP), all at once, and wait for the proof that nothing is left."""
     with connect(options.home, start=False) as crew:
+        if everything and targets:
+            raise UsageError("--all is given, and runs are named", hint="name the runs to cancel, or give --all alone")
         if everything:  # only then: the list has to wait for the store, which a cancel does not
             targets = tuple(run.id for run in crew.runs().runs if force or run.owner in {"", crew.owner})
         elif not targets:

@@ -536,3 +536,43 @@ def test_a_cancel_of_named_runs_does_not_wait_for_the_list_of_runs(shell: Shell,
 
     monkeypatch.setattr(Crew, "runs", hangs)
     assert "cancelled" in shell.ok("cancel", run, "--now")
+
+
+def test_a_cancel_of_all_names_no_run(shell: Shell) -> None:
+    run = json.loads(shell.ok("exec", "--json", "sleep", "60"))["id"]
+    assert "--all is given, and runs are named" in shell.fails(2, "cancel", run, "--all", "--now")
+    assert "--all is given, and runs are named" in shell.fails(2, "cancel", "nosuch", "--all", "--now")
+    assert json.loads(shell.ok("show", run, "--json"))["run"]["status"] == "running"
+    shell.ok("cancel", run, "--now")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (4, ("show", "nosuch")), (4, ("show", "nosuch", "--json")), (2, ("ps", "--limit", "x")), (0, ("outbox",)),
+        (2, ("cancel",)), (2, ("nosuchverb",)),
+    ],
+)  # fmt: skip
+def test_a_full_standard_error_changes_no_exit_code(shell: Shell, code: int, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        assert shell.run(*words, stderr=full, stdout=subprocess.DEVNULL, capture_output=False).returncode == code
+
+
+def test_a_remark_that_cannot_be_written_keeps_no_run_from_its_start(shell: Shell) -> None:
+    (shell.cwd / ".crew").mkdir()
+    (shell.cwd / ".crew" / "hooks.toml").write_text('[[hook]]\nname = "x"\non = "before_run"\ncommand = "true"\n')
+    assert "hooks" in shell.run("exec", "--json", "true").stderr
+    with Path("/dev/full").open("w") as full:
+        done = shell.run("exec", "--json", "true", stderr=full, stdout=subprocess.PIPE, capture_output=False)
+    assert done.returncode == 0
+    shell.ok("wait", json.loads(done.stdout)["id"])
+
+
+def test_a_text_that_is_not_utf_8_is_refused_by_each_verb(shell: Shell) -> None:
+    odd = os.fsdecode(b"pr\xfcf")
+    (shell.cwd / "w.workflow.md").write_text("## a\nrun: echo {goal}\n")
+    for words in (
+        ("run", odd, "-w", "w.workflow.md", "-n"), ("run", odd, "-w", "w.workflow.md"), ("plan", odd, "-w", "w.workflow.md"),
+        ("--json", "plan", odd, "-w", "w.workflow.md"), ("call", "os:getcwd", "--arg", f'x="{odd}"'), ("exec", "echo", odd),
+    ):  # fmt: skip
+        assert "udcfcf' is not UTF-8" in shell.fails(2, *words), words
