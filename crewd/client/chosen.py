@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from crewd.agents.catalogue import CATALOGUE
 from crewd.agents.skills import Skill, fitting, names_of, parse_skill
 from crewd.agents.team import Team, parse_team
 from crewd.client import shapes
@@ -122,7 +123,7 @@ def addressed(goal: str) -> tuple[str, str, str]:
             raise NotFound(
                 f"there is no team and no agent {name!r}: {why}", hint="crew capabilities --kind extension"
             ) from None
-        known = [each.name for kind in ("teams", "agents") for each in resources(kind)]
+        known = [*(each.name for each in resources("teams")), *CATALOGUE, *(each.name for each in resources("agents"))]
         hint = did_you_mean(name, known, {}) or "crew teams and crew agents list what there is"
         raise NotFound(f"there is no team and no agent {name!r}", hint=hint) from None
     return "", name, rest.strip()

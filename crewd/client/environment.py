@@ -65,8 +65,10 @@ def secret(text: str) -> tuple[str, str]:
     if equals:
         try:
             return name, Path(place[1:]).read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the secret {name} cannot be read from {place[1:]}: {error}") from None
+        except OSError as error:
+            raise UsageError(f"the secret {name} cannot be read from {place[1:]}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"the secret {name} cannot be read from {place[1:]}: it is not UTF-8") from None
     value = os.environ.get(name)
     if value is None:
         raise UsageError(f"there is no variable {name} in this environment", hint=f"export it, or use --secret {name}=@FILE")

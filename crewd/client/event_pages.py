@@ -55,9 +55,11 @@ class Pages:
 
 
 def check_followed(*, follow: bool, last: int, epoch: int, since: float, until: float) -> None:
-    """UsageError for bounds that do not go with following, and for less than none."""
+    """UsageError for bounds that do not go with following or with each other, and for less than none."""
     if last < 0:
         raise UsageError(f"last is {last}, which is too small", hint="0 is all of them")
+    if since and until and since > until:
+        raise UsageError("since is later than until: no event is between them", hint="exchange them")
     if follow and (last or epoch or since or until):
         raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
 

@@ -26,7 +26,7 @@ from crewd.model.errors import CrewdError, UsageError
 from crewd.model.inputs import GOAL
 from crewd.model.markdown import front_matter
 from crewd.model.runtimes import RUNTIMES, By
-from crewd.model.shell import place_values
+from crewd.model.shell import near_names, place_values, unset_names
 from crewd.model.workflow import Workflow, check_planned
 from crewd.model.yaml_text import field_text, read_yaml
 
@@ -135,6 +135,24 @@ def faults_of_steps(workflow: Workflow) -> list[Fault]:
             if name not in others:
                 hint = f"did you mean {close[0]}?" if close else f"'output: {name}' in the step that writes it"
                 found.append(Fault(f"step {step.id} reads {name!r}, which no step leaves", hint))
+    return found
+
+
+def remarks_on_steps(workflow: Workflow) -> list[Fault]:
+    """What is possible in the commands and texts of steps, and hardly meant: inputs misspelt, or written as shell variables."""
+    names, found = (GOAL, *workflow.inputs), list[Fault]()
+    for step in workflow.steps:
+        for line in (step.worker.shell, step.verify, *step.verify_levels.values()):
+            for word, meant in near_names(line, names).items():
+                said = f"step {step.id}: '{{{word}}}' is no input, and is left to the shell as it is"
+                found.append(Fault(said, f"did you mean {{{meant}}}?"))
+            for word, name in unset_names(line, names).items():
+                if name not in step.worker.env:
+                    said = f"step {step.id}: '{word}' is a variable of the shell, and nothing sets it"
+                    found.append(Fault(said, f"did you mean {{{name}}}?"))
+        for word, meant in near_names(step.text, names).items():
+            said = f"step {step.id}: '{{{word}}}' is no input, and stays in its text as it is"
+            found.append(Fault(said, f"did you mean {{{meant}}}?"))
     return found
 
 

@@ -19,6 +19,7 @@ import platformdirs
 from msgspec.structs import replace
 
 import crewd
+from crewd.agents.catalogue import CATALOGUE
 from crewd.client.extensions import active_extensions, extensions
 from crewd.client.settings import run_values
 from crewd.client.texts import KEPT_MAX, read_text
@@ -115,7 +116,8 @@ def resource(kind: Kind, name: str) -> Resource:
     why = not_brought(kind, name)
     if why:
         raise NotFound(f"there is no {kind[:-1]} {name!r}: {why}", hint="crew capabilities --kind extension")
-    hint = did_you_mean(name, [each.id if colon else each.name for each in known], {})
+    names = [each.id if colon else each.name for each in known]
+    hint = did_you_mean(name, [*CATALOGUE, *names] if kind == "agents" and not colon else names, {})
     raise NotFound(f"there is no {kind[:-1]} {name!r}", hint=hint or f"crew {kind} lists what there is")
 
 

@@ -35,7 +35,8 @@ def read_json(name: str, shape: type[T], absent: T, otherwise: str) -> T:
     except FileNotFoundError:
         return absent
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint=f"mend it, or remove it: then {otherwise}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read: {why}", hint=f"mend it, or remove it: then {otherwise}") from None
 
 
 @contextlib.contextmanager

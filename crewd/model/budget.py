@@ -71,9 +71,9 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 def words_of(amounts: Budget | Used) -> str:
-    """In words: `2,000,000 tokens, 5 cost`. Empty for nothing."""
+    """In words: `1 turn, 2,000,000 tokens, 5 cost`. Empty for nothing."""
     found = ((name, getattr(amounts, name)) for name in amounts.__struct_fields__)
-    return ", ".join(f"{amount:,.15g} {name}" for name, amount in found if amount)
+    return ", ".join(f"{amount:,.15g} {name.removesuffix('s') if amount == 1 else name}" for name, amount in found if amount)
 
 
 def check_budget(budget: Budget) -> None:

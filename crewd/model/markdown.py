@@ -46,8 +46,13 @@ def wrong(line: int, message: str, hint: str = "") -> UsageError:
 
 
 def did_you_mean(word: str, known: Iterable[str], meant: Mapping[str, str]) -> str:
-    """A hint that names what is known, and before it what the word may stand for. `meant` are other systems' words for it."""
+    """A hint that names what is known, and before it what the word may stand for; empty if nothing is known.
+
+    `meant` are other systems' words for it.
+    """
     known = tuple(dict.fromkeys(known))
+    if not known:
+        return ""
     same = next((each for each in known if each.lower() == word.replace("-", "").replace("_", "").lower()), None)
     guess = same or meant.get(word.lower().replace("-", "_"))
     close = [guess] if guess in known else difflib.get_close_matches(word, known, 1)

@@ -519,6 +519,13 @@ def near_names(line: str, names: Collection[str]) -> dict[str, str]:
     return {word: found[0] for word, found in near.items() if found}
 
 
+def unset_names(line: str, names: Collection[str]) -> dict[str, str]:
+    """Each `$NAME` and `${NAME}` of a command line that is one of these names and that the line does not set, with the name."""
+    used = {found[0]: found[1] or found[2] for found in re.finditer(r"\$(?:\{(\w+)\}|(\w+))", line)}
+    set_here = r"(?:\b{0}\+?=|\bfor\s+{0}\b|\bread\b[^;&|\n]*\b{0}\b)"
+    return {word: name for word, name in used.items() if name in names and not re.search(set_here.format(name), line)}
+
+
 def with_exec(line: str) -> str:
     """The command line with `exec` before it, if it is a single simple command: then no shell stands between it and a signal.
 

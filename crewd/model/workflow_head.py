@@ -97,11 +97,14 @@ def _minutes(yaml: Yaml) -> float:
     text = field_text(yaml, "maxMinutes")
     if not text:
         return 0.0
+    hint = "minutes above 0, or a time such as 90s or 2h; leave it out for no limit"
     try:
-        return float(text) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", text) else seconds(text) / 60
+        found = float(text) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", text) else seconds(text) / 60
     except UsageError:
-        hint = "minutes, or a time such as 90s or 2h"
-        raise wrong(yaml.line("maxMinutes"), f"maxMinutes {text!r} is not a number", hint) from None
+        raise wrong(yaml.line("maxMinutes"), f"maxMinutes {text!r} is not a time", hint) from None
+    if found <= 0:
+        raise wrong(yaml.line("maxMinutes"), f"maxMinutes {text!r} is no time to work", hint)
+    return found
 
 
 def _join(yaml: Yaml) -> Join:

@@ -18,7 +18,9 @@ import msgspec
 
 from crewd.model.errors import UsageError
 from crewd.model.ids import check_name
+from crewd.model.limits import NAME_CHARS_MAX
 from crewd.model.markdown import SourceLine, front_matter, wrong
+from crewd.model.redact import clip
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.workflow import Step, Workflow, check_workflow
 from crewd.model.workflow_fields import FIELDS, MEANT, TOLERATED, Fields, field_name, make_step, read_fields, unused
@@ -191,6 +193,9 @@ def _is_step(lines: list[SourceLine], at: int) -> bool:
     try:
         check_name("step", title)
     except UsageError:
+        if len(title) > NAME_CHARS_MAX:
+            what = f"the heading {clip(title, 40)!r} has {len(title)} characters"
+            raise wrong(line.number, what, f"a step's name has at most {NAME_CHARS_MAX}") from None
         hint = f"write '## {_as_name(title)}'; a heading of the text is followed by a blank line"
         raise wrong(line.number, f"the heading {title!r} is not a name of a step", hint) from None
     return True

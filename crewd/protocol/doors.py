@@ -79,11 +79,13 @@ def check_send(send: Send) -> Send:
         raise UsageError("a response names its question", hint="crew inbox lists open questions")
     if send.ask and not is_id(send.ask, ASK):
         raise NotFound(f"no question has the id {clip(send.ask, 64)}", hint="crew inbox lists open ones")
+    if send.terms.reply_to and not is_id(send.terms.reply_to, MESSAGE):
+        raise NotFound(f"no message has the id {clip(send.terms.reply_to, 64)}", hint="crew messages RUN lists their ids")
     check_seconds(send.timeout_seconds)
     if send.deadline_seconds is not None and not 0 < send.deadline_seconds <= SECONDS_MAX:
         raise UsageError(
             f"a deadline in {send.deadline_seconds:g} s is not possible",
-            hint=f"more than 0, at most {SECONDS_MAX:g}; leave it out for none",
+            hint=f"more than 0, at most {SECONDS_MAX:,.0f} s; leave it out for none",
         )
     return msgspec.structs.replace(send, text=redact(send.text), terms=check_terms(send.kind, send.terms))
 

@@ -127,7 +127,7 @@ def write_bundle(
         raise Unavailable(f"{path.name} is being written already", hint="try again") from None
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise Unavailable(f"the bundle {path} cannot be written: {error}", hint=LOOK_AT_DISK) from error
+        raise Unavailable(f"the bundle {path} cannot be written: {error.strerror}", hint=LOOK_AT_DISK) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

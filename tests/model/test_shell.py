@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewd.model.errors import UsageError
-from crewd.model.shell import near_names, place_values, with_exec
+from crewd.model.shell import near_names, place_values, unset_names, with_exec
 
 NASTY = [
     "$(touch pwned)",
@@ -356,3 +356,15 @@ def test_no_form_in_which_a_program_reads_it_as_code_is_taken(line: str) -> None
 )
 def test_ordinary_lines_are_taken(line: str) -> None:
     assert "CREWD_GOAL" in place_values(line, ("goal",))
+
+
+@pytest.mark.parametrize(
+    ("line", "unset"),
+    [
+        ("echo ${goal}", {"${goal}": "goal"}), ("echo $goal $depth", {"$goal": "goal", "$depth": "depth"}),
+        ("goal=x; echo $goal", {}), ("for depth in 1 2; do echo $depth; done", {}), ("read -r goal; echo $goal", {}),
+        ("echo {goal} $GOAL ${goals} $HOME", {}), ("echo ${goal:-none}", {}),
+    ],
+)  # fmt: skip
+def test_an_input_written_as_a_shell_variable_is_found(line: str, unset: dict[str, str]) -> None:
+    assert unset_names(line, ("goal", "depth")) == unset

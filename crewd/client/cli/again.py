@@ -84,9 +84,8 @@ def dead(options: Options) -> None:
         out(found)
         return
     now = SystemClock().wall()
-    tries = {task.id: task.epoch - task.tries_from for task in found.tasks}
     rows = (
-        [short_task(t.id), tries[t.id], t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]]
+        [short_task(t.id), t.epoch, t.reason, ago(now - (t.ended_at or now)), t.error.replace("\n", " ")[:80]]
         for t in found.tasks
     )
     table(["TASK", "TRIES", "REASON", "AGE", "ERROR"], rows, whole={"TASK"}, empty="there are no dead letters")

@@ -15,7 +15,7 @@ from crewd.client import shapes
 from crewd.client.cli.common import Options, say_error, verb, warn
 from crewd.client.cli.resources import check_all, check_one, resource_in
 from crewd.client.cli.understood import tell_workflow
-from crewd.client.faults import faults_of_steps, in_lines
+from crewd.client.faults import faults_of_steps, in_lines, remarks_on_steps
 from crewd.model.errors import UsageError
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import check_workflow
@@ -46,10 +46,9 @@ def check(options: Options, source: str) -> None:
     except UsageError as error:
         raise UsageError(f"{source}: {error.message}", hint=error.hint) from None
     tell_workflow(options, understood)
-    faults = faults_of_steps(understood.workflow)
-    if Path(source).is_file():
-        faults = in_lines(Path(source).read_text("utf-8", "replace"), faults)
-    for fault in faults:
+    text = Path(source).read_text("utf-8", "replace") if Path(source).is_file() else ""
+    remarks, faults = (in_lines(text, each(understood.workflow)) for each in (remarks_on_steps, faults_of_steps))
+    for fault in (*remarks, *faults):
         warn(f"{'' if source == '-' else f'{source}: '}{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")
     if faults:
         sys.exit(1)

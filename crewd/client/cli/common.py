@@ -124,7 +124,7 @@ EXIT_CODES = {
     65: "the database is damaged; nothing is written to it any more",
     69: "no daemon answers, or it cannot do this now: try again",
     70: "an error of crewd itself: please report it",
-    74: "a file or the output cannot be read or written",
+    74: "the output, or a file for it, cannot be written",
     77: "this client may not do that",
     124: "the time to wait has passed; what was waited for goes on",
     130: "interrupted",
@@ -261,7 +261,7 @@ def show_receipt(options: Options, receipt: Receipt) -> int:
         say(f"{receipt.id}  {receipt.kind}  {receipt.level}{end}{why}{note}{effect}")
         hint = _WHAT_TO_DO.get(receipt.reason, "") if receipt.outcome is Outcome.REFUSED and not note else ""
         if hint:
-            say(f"  {hint}")
+            say_within(f"  {hint.format(kind=receipt.kind.replace('_', '-'))}")
     if receipt.outcome is Outcome.REFUSED:
         return 6 if receipt.delivered_at and receipt.reason in _NEVER_TAKEN else 5
     return 6 if receipt.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN} else 0
@@ -270,8 +270,8 @@ def show_receipt(options: Options, receipt: Receipt) -> int:
 _NEVER_TAKEN = frozenset({RefusalReason.ENDED, RefusalReason.ATTEMPT_OVER})
 """It was on its way when its worker ended: accepted, and never taken."""
 _WHAT_TO_DO: dict[str, str] = {
-    RefusalReason.ENDED: "the worker has ended: crew follow-up … --on-idle start starts it again",
-    RefusalReason.NOT_SUPPORTED: "the worker's code does not take this kind: crew message reaches its mailbox",
+    RefusalReason.ENDED: "the worker has ended: crew {kind} … --on-idle start starts it again, if it takes messages",
+    RefusalReason.NOT_SUPPORTED: "the worker takes no {kind}: a command takes steers with --stdin lines, code what it declares",
     RefusalReason.NOT_RUNNING: "nobody is at work: leave out --if-running, or use --on-idle queue",
     RefusalReason.TURN_OVER: "crew show tells the turn that it is in",
     RefusalReason.NO_SUCH_TURN: "crew show tells the attempt and the turn that it is in",

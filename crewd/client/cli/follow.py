@@ -116,7 +116,7 @@ def words(event: Event) -> str:
         case ev.RunHookRan(run=ran) if ran.verdict != "allow":
             return f"  {ran.words}"
         case ev.ArtifactRecorded(name=name, size=size, sha256=sha256):
-            return f"  {step}: left {name}, {size} bytes, {sha256[:16]}"
+            return f"  {step}: left {name}, {counted(size, 'byte')}, {sha256[:16]}"
         case ev.RunForgotten(name=name, by=by, intent=intent):
             return f"run {name} was forgotten by {by} {intent}".rstrip()
         case ev.RunArchived(row=row, bundle=bundle, intent=intent):

@@ -31,7 +31,10 @@ def help_(context: click.Context, topic: str) -> None:
         say(root.get_help())
         return
     _, command, _ = group.resolve_command(root, [topic])
-    if command is not None:
+    if command is not None and options is not None and options.json:
+        with click.Context(command, info_name=topic, parent=root) as below:
+            out({"verb": topic, "help": command.get_help(below)})
+    elif command is not None:
         with click.Context(command, info_name=topic, parent=root) as below:
             say(command.get_help(below))
 

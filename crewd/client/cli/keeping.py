@@ -154,7 +154,7 @@ def import_(
         out(reply)
     else:
         for each in reply.conflicts:
-            say(f"{each.kind}: {each.text}")
+            say(each.text)
         if reply.run is not None:
             say(f"{reply.run.name}  {reply.run.status}  {reply.run.id}")
         elif reply.identical:

@@ -62,7 +62,7 @@ def ps(options: Options, everything: bool, limit: int | None, quiet: bool, label
         found = crew.runs(all=everything, labels=parse_labels(labels), limit=limit or (LISTED if everything else None))
     say_stale(stale=found.stale)
     if found.before:
-        warn(f"there may be older runs than these {len(found.runs)}: --limit N lists more")
+        warn(f"{counted(len(found.runs), 'run')} shown, and there may be older ones: --limit N lists more")
     if options.json:
         out(found)
         return

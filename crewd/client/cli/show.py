@@ -155,10 +155,10 @@ def _waiting(found: rl.ShowReply) -> None:
 
 
 def _count(found: rl.ShowReply) -> None:
-    kinds = Counter(f"{each.receipt.kind}s {each.receipt.outcome or each.receipt.level}" for each in found.messages)
+    kinds = Counter((each.receipt.kind, each.receipt.outcome or each.receipt.level) for each in found.messages)
     operations = Counter(op.outcome or "open" for op in found.operations)
     answered = sum(bool(ask.outcome) for ask in found.asks)
-    parts = [f"{count} {kind}" for kind, count in kinds.items()]
+    parts = [f"{counted(count, kind.replace('_', '-'))} {level}" for (kind, level), count in kinds.items()]
     parts += [f"{counted(sum(operations.values()), 'operation')} ({_sums(operations)})"] if operations else []
     parts += [f"{counted(answered, 'question')} answered or over"] if answered else []
     parts += [f"{counted(len(found.artifacts), 'artifact')} (crew artifacts)"] if found.artifacts else []

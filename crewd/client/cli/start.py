@@ -81,6 +81,8 @@ def _begin(
     *,
     found: Sequence[Item] = (),
 ) -> None:
+    if given["following"] and given["detach"]:
+        raise UsageError("--follow and --detach exclude each other", hint="leave one of them out")
     workflow, how = _as_given(workflow, given)
     for text in faults_of_extensions():
         warn(text)
@@ -98,7 +100,7 @@ def _begin(
             brought=brought, inputs=inputs,
         )  # fmt: skip
         tell(crew, run.id, asked)
-        if given["following"] and not given["detach"]:
+        if given["following"]:
             sys.exit(_follow(options, crew, run))
         if options.json:
             out({"id": run.id, "name": run.name})

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from crewd.client.cli.common import Options, out, say_exactly, warn
+from crewd.client.cli.common import Options, out, say_exactly
 from crewd.model.budget import words_of
 from crewd.model.inputs import GOAL
 from crewd.model.quantities import counted
-from crewd.model.shell import near_names, place_values, with_exec
+from crewd.model.shell import place_values, with_exec
 from crewd.model.workflow import Step, Workflow
 from crewd.model.workflow_markdown import Understood
 
@@ -72,11 +72,6 @@ def _tell(workflow: Workflow, step: Step) -> None:
     for what, value in msgspec.to_builtins(worker).items():
         if what not in _SHOWN_ABOVE and value:
             say_exactly(f"    {what + ':':<7} {_indented(_words(value))}")
-    for line in (worker.shell, step.verify, *step.verify_levels.values()):
-        for word, meant in near_names(line, names).items():
-            warn(f"step {step.id}: {{{word}}} is no input, and is left to the shell as it is (did you mean {{{meant}}}?)")
-    for word, meant in near_names(step.text, names).items():
-        warn(f"step {step.id}: {{{word}}} is no input, and stays in its text as it is (did you mean {{{meant}}}?)")
     if step.text:
         say_exactly(f"    text:   {counted(len(step.text), 'character')}, {step.text.splitlines()[0][:60]!r}")
 

@@ -29,7 +29,7 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
     except FileExistsError:
         raise UsageError(f"{path} exists", hint="a backup is a new directory") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be made: {error}") from None
+        raise UsageError(f"{path} cannot be made: {error.strerror}") from None
     try:
         archives.database.backup(path / "crewd.db")
         copy = ReadOnly(path / "crewd.db")

@@ -199,7 +199,8 @@ def _task_over(run: Run, task: Task, over: heard.AttemptOver, error: str) -> Nex
     if status is TaskStatus.FAILED:
         notice = f"{task.id}#{task.epoch}:{NoticeKind.DEAD_LETTER}"
         count = task.epoch - task.tried.since
-        text = f"{reason or 'failed'} after {count} {'try' if count == 1 else 'tries'}: {error}"
+        since = " since somebody retried it" if task.tried.since else ""
+        text = f"{reason or 'failed'} after {count} {'try' if count == 1 else 'tries'}{since}: {error}"
         events.append(Recorded(ev.NoticeRaised(id=notice, kind=NoticeKind.DEAD_LETTER, text=text), task.id))
     run = run.with_task(task.become(IsOver(status, notice)))
     if status is TaskStatus.COMPLETED:

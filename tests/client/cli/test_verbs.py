@@ -228,11 +228,16 @@ def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
         "dependsOn: a\nmodel: big\n\n## c\nrun: |\n  if true; then\n    echo 1\n  fi\n"
     )
     (shell.cwd / "d.md").write_text("## d\nagent: pi\n\nFix {gaol} now.\n")
-    assert "{gaol} is no input, and stays in its text as it is (did you mean {goal}?)" in shell.run("check", "d.md").stderr
+    said = "d.md: line 4: step d: '{gaol}' is no input, and stays in its text as it is (did you mean {goal}?)"
+    assert said in shell.run("check", "d.md").stderr
+    (shell.cwd / "s.md").write_text("## s\nrun: echo ${goal} $goal\n\n## t\nrun: goal=1; echo $goal $HOME\n")
+    said = "s.md: line 2: step s: '${goal}' is a variable of the shell, and nothing sets it (did you mean {goal}?)"
+    assert [said, said.replace("${goal}", "$goal")] == shell.run("check", "s.md", "--json").stderr.splitlines()
     checked = shell.run("check", "w.md")
     shown = checked.stdout
     assert checked.returncode == 0
-    assert "step b: {dpeth} is no input, and is left to the shell as it is (did you mean {depth}?)" in checked.stderr
+    said = "w.md: line 11: step b: '{dpeth}' is no input, and is left to the shell as it is (did you mean {depth}?)"
+    assert said in checked.stderr
     assert 'verify: look "${CREWD_INPUT_DEPTH}"' in shown
     assert "    run:    if true; then\n              echo 1\n            fi\n" in shown
     assert 'exec python3 go.py "${CREWD_INPUT_DEPTH}"' in shown
@@ -575,4 +580,18 @@ def test_a_text_that_is_not_utf_8_is_refused_by_each_verb(shell: Shell) -> None:
         ("run", odd, "-w", "w.workflow.md", "-n"), ("run", odd, "-w", "w.workflow.md"), ("plan", odd, "-w", "w.workflow.md"),
         ("--json", "plan", odd, "-w", "w.workflow.md"), ("call", "os:getcwd", "--arg", f'x="{odd}"'), ("exec", "echo", odd),
     ):  # fmt: skip
-        assert "udcfcf' is not UTF-8" in shell.fails(2, *words), words
+        said = shell.fails(2, *words)
+        assert "udcfcf" in said, words
+        assert "is not UTF-8" in said, words
+
+
+def test_options_that_contradict_each_other_are_refused(shell: Shell) -> None:
+    assert "--follow and --detach exclude each other" in shell.fails(2, "exec", "--follow", "--detach", "true")
+    assert "since is later than until" in shell.fails(2, "events", "--since", "1h", "--until", "2h")
+    run = json.loads(shell.ok("exec", "--json", "--stdin", "lines", "cat"))["id"]
+    assert "no message has the id nosuch" in shell.fails(4, "message", run, "hi", "--reply-to", "nosuch")
+    shell.ok("steer", run, "--eof")
+    shell.ok("wait", run)
+    refused = shell.run("steer", run, "x")
+    assert refused.returncode == 5
+    assert "crew steer … --on-idle start" in refused.stdout
