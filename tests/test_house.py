@@ -105,7 +105,7 @@ def test_one_guardian_for_processes() -> None:
         "testing/stress/apart.py",
         "worker/child.py",  # signals for the command that it waits for itself, and for what that has left
     }
-    assert users("multiprocessing") == {"supervisor/guardian_link.py", "guardian/entry.py", "worker/alone.py"}
+    assert users("multiprocessing") == {"supervisor/guardian_socket.py", "guardian/entry.py", "worker/alone.py"}
     assert users("subprocess") == {
         "worker/child.py", "worker/command.py", "worker/hook_command.py", "worker/line_process.py", "worker/terminal.py",
         "client/discover.py", "client/acts.py", "client/host_process.py",
@@ -127,7 +127,7 @@ def test_ports_alone_open_sockets() -> None:
     }
     assert {str(path.relative_to(ROOT)) for path in FILES if "socket" in imports(path)} == {
         "supervisor/gateway/door.py",
-        "supervisor/guardian_link.py",
+        "supervisor/guardian_socket.py",
         "guardian/zygote_link.py",
         "guardian/connection.py",
         "guardian/file_service.py",
@@ -143,7 +143,8 @@ def test_no_pickle_anywhere() -> None:
 
 PURE = {
     "actors/exits.py", "actors/restarts.py", "actors/spec.py", "guardian/care.py", "guardian/care_record.py",
-    "guardian/guard.py", "guardian/ladder.py", "guardian/tree.py", "guardian/usage.py", "store/fold.py",
+    "guardian/guard.py", "guardian/guard_effects.py", "guardian/ladder.py", "guardian/tree.py", "guardian/usage.py",
+    "store/fold.py",
     "store/messages.py", "supervisor/admission.py", "supervisor/attempt/decide.py", "supervisor/attempt/effects.py",
     "supervisor/attempt/end.py", "supervisor/attempt/events.py", "supervisor/attempt/finish.py",
     "supervisor/attempt/mailbox.py", "supervisor/attempt/messages.py", "supervisor/attempt/phases.py",

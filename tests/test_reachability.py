@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import crewd
-from crewd.guardian import care, guard
+from crewd.guardian import care, guard_effects
 from crewd.model import errors, limits
 from crewd.model import events as ev
 from crewd.model.config import Config
@@ -147,7 +147,7 @@ MACHINES: dict[str, object] = {
     "run effects": run_effects.RunEffect,
     "care events": care.Event,
     "care effects": care.Effect,
-    "guard effects": guard.GuardEffect,
+    "guard effects": guard_effects.GuardEffect,
 }
 
 

@@ -13,8 +13,23 @@ from typing import assert_never
 import msgspec
 
 from crewd.guardian import care as cr
-from crewd.guardian.care import Care, Chase, Effect, Signal, Tell
+from crewd.guardian.care import Care, Chase, Signal, Tell
 from crewd.guardian.care_record import CareRecord
+from crewd.guardian.guard_effects import (
+    ChildEnded,
+    Examine,
+    ForgetExit,
+    ForgetRecord,
+    Fork,
+    Greet,
+    GuardEffect,
+    Inspect,
+    LeaveFile,
+    Mark,
+    Pong,
+    Prepare,
+    WatchProcess,
+)
 from crewd.guardian.tree import Key, Proc, Sorted, Sorting, owners_of_groups
 from crewd.model import worker_number
 from crewd.model.limits import TERM_SECONDS_NOW, WORKERS_MAX
@@ -42,91 +57,6 @@ SWEEPS_MAX = 20
 """How often in a row a process that belongs to nobody living is killed without a pause. One in uninterruptible sleep stays."""
 UNCLAIMED_MAX = 1_000
 """Exit statuses that are kept of processes whose fork was not reported yet."""
-
-
-class Fork(msgspec.Struct, frozen=True):
-    """Have the zygote fork this worker, whose processes bear `number`."""
-
-    bootstrap: Bootstrap
-    number: int
-
-
-class Inspect(msgspec.Struct, frozen=True):
-    """Look whether the directory of a worker that nobody knows is there, and for reports in it; `inspected` hears of it."""
-
-    key: Key
-    number: int | None
-
-
-class Prepare(msgspec.Struct, frozen=True):
-    """A worker will be ordered: do ahead what can be done."""
-
-    order: gd.Expect
-
-
-class LeaveFile(msgspec.Struct, frozen=True):
-    """Write an output file of a step."""
-
-    order: gd.LeaveFile
-
-
-class Examine(msgspec.Struct, frozen=True):
-    """Say what is on the machine."""
-
-    number: int
-
-
-class Pong(msgspec.Struct, frozen=True):
-    """Answer that the guardian lives, with what is known of the zygote."""
-
-
-class Greet(msgspec.Struct, frozen=True):
-    """Crewd has been told everything."""
-
-    workers: int
-
-
-class ForgetRecord(msgspec.Struct, frozen=True):
-    """Remove the record of a worker that is over from the disk."""
-
-    key: Key
-
-
-class ForgetExit(msgspec.Struct, frozen=True):
-    """Remove the exit record of a worker from the disk."""
-
-    key: Key
-
-
-class WatchProcess(msgspec.Struct, frozen=True):
-    """Tell when this process, which is not the guardian's child, has ended: `first_ended`."""
-
-    key: Key
-    pid: int
-
-
-GuardEffect = Effect | Fork | Inspect | Prepare | LeaveFile | Pong | Examine | Greet | ForgetRecord | ForgetExit | WatchProcess
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """What a process bears: the worker that its environment names, and the number in its resource limit.
-
-    `key` is ("", 0) for a marker of this home that names no possible worker.
-    """
-
-    key: Key | None = None
-    number: int | None = None
-
-
-class ChildEnded(msgspec.Struct, frozen=True):
-    """A child of the guardian has ended. `last` and `number` are what was still to be seen of it, if it was looked at."""
-
-    pid: int
-    code: int | None
-    signal: int | None
-    last: Proc | None = None
-    number: int | None = None
-    looked_at: bool = True
 
 
 class Guard:

@@ -24,7 +24,7 @@ import psutil
 from crewd import __version__, limit_mark, worker_files
 from crewd.clock import SystemClock
 from crewd.guardian import care as cr
-from crewd.guardian import guard as gu
+from crewd.guardian import guard_effects as gu
 from crewd.guardian import marker, processes
 from crewd.guardian.care_record import CareRecord
 from crewd.guardian.cgroups import Cgroups
@@ -34,7 +34,8 @@ from crewd.guardian.exits import ExitRecords
 from crewd.guardian.file_service import FileService
 from crewd.guardian.files import Files
 from crewd.guardian.folder import Folder
-from crewd.guardian.guard import Guard, GuardEffect, Mark
+from crewd.guardian.guard import Guard
+from crewd.guardian.guard_effects import GuardEffect, Mark
 from crewd.guardian.output import Output, cap
 from crewd.guardian.output_files import EXIT_FILE, tail_of
 from crewd.guardian.prepared import was_begun

@@ -120,7 +120,7 @@ def serve(home: Home, level: str) -> int:  # noqa: PLR0915 (the one place where 
     from crewd.supervisor.files_link import FilesLink
     from crewd.supervisor.front import shutdown
     from crewd.supervisor.gateway.wire import ZmqWire
-    from crewd.supervisor.guardian_link import UnixGuardianSocket
+    from crewd.supervisor.guardian_socket import UnixGuardianSocket
     from crewd.supervisor.kept_clock import KeptClock
     from crewd.supervisor.open_files import budget, raise_limit
     from crewd.supervisor.poller import ZmqPoller

@@ -24,7 +24,8 @@ from crewd.supervisor import commands as cm
 from crewd.supervisor.directory import FRONT, GATEWAY, GUARDIAN, KEEPER, OUTPUT, READER, RUNS, SLOTS, STORE
 from crewd.supervisor.front import Front
 from crewd.supervisor.gateway.actor import Gateway
-from crewd.supervisor.guardian_link import GuardianLink, GuardianSocket
+from crewd.supervisor.guardian_link import GuardianLink
+from crewd.supervisor.guardian_socket import GuardianSocket
 from crewd.supervisor.slots import Slots
 
 if TYPE_CHECKING:

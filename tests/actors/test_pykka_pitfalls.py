@@ -352,7 +352,7 @@ def test_k18_crewd_forks_nothing_but_from_processes_that_have_one_thread() -> No
     for name in forking:
         text = (root / name).read_text()
         assert "import threading" not in text and "from threading" not in text
-    assert 'get_context("spawn")' in (root / "supervisor/guardian_link.py").read_text()
+    assert 'get_context("spawn")' in (root / "supervisor/guardian_socket.py").read_text()
 
 
 def test_no_test_here_leaves_a_thread_or_a_descriptor() -> None:

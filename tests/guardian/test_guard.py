@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from crewd.guardian.care import Keep
-from crewd.guardian.guard import FEW_PROCESSES, LOOKS_LEFT_OUT, Fork, Guard, Mark
+from crewd.guardian.guard import FEW_PROCESSES, LOOKS_LEFT_OUT, Guard
+from crewd.guardian.guard_effects import Fork, Mark
 from crewd.guardian.tree import Key, Proc
 from crewd.model.policy import Limits
 from crewd.model.workflow import WorkerSpec

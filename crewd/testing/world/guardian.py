@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crewd.guardian import care as cr
-from crewd.guardian import guard as gu
+from crewd.guardian import guard_effects as gu
 from crewd.guardian.care_record import CareRecord
-from crewd.guardian.guard import Guard, GuardEffect
+from crewd.guardian.guard import Guard
+from crewd.guardian.guard_effects import GuardEffect
 from crewd.guardian.tree import Key, Proc
 from crewd.model.rows import Survivor
 from crewd.protocol import guardian as gd
@@ -208,7 +209,7 @@ class SimGuardian:
 
 
 class SimGuardianSocket:
-    """crewd's end of the guardian's socket (`supervisor.guardian_link.GuardianSocket`)."""
+    """crewd's end of the guardian's socket (`supervisor.guardian_socket.GuardianSocket`)."""
 
     def __init__(self, permitted: Callable[[], bool], house: House) -> None:
         self._permitted = permitted

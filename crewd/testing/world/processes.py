@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from crewd.guardian.guard import Mark
+from crewd.guardian.guard_effects import Mark
 from crewd.guardian.tree import Key, Proc
 from crewd.model import worker_number
 

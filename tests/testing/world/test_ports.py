@@ -30,7 +30,7 @@ from crewd.store.readonly import ReadOnly
 from crewd.store.rebuild import rebuild
 from crewd.store.schema import TABLES
 from crewd.supervisor.gateway.wire import Sent, Side, Wire, ZmqWire
-from crewd.supervisor.guardian_link import GuardianSocket, UnixGuardianSocket
+from crewd.supervisor.guardian_socket import GuardianSocket, UnixGuardianSocket
 from crewd.supervisor.poller import ZmqPoller
 from crewd.testing import Scheduler
 from crewd.testing.world import FLAKY, Plan, World
