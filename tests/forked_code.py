@@ -25,6 +25,7 @@ import crewd.supervisor.gateway.wire
 import crewd.supervisor.guardian_link
 import crewd.supervisor.poller
 import crewd.supervisor.program
+import crewd.supervisor.serve
 import crewd.supervisor.service
 import crewd.supervisor.tree
 import crewd.worker.host

@@ -16,7 +16,7 @@ from crewd.client.blocking import Crew
 from crewd.guardian import marker
 from crewd.model.statuses import RunStatus
 from crewd.supervisor.poller import ZmqPoller
-from crewd.supervisor.program import _hear_signals
+from crewd.supervisor.serve import hear_signals
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
 
@@ -31,7 +31,7 @@ def test_a_signal_in_the_middle_of_a_turn_is_heard_after_it() -> None:
         with lock:
             heard.append(number)
 
-    reading = _hear_signals(poller, (signal.SIGUSR2,), hear)
+    reading = hear_signals(poller, (signal.SIGUSR2,), hear)
     try:
         with lock:
             os.kill(os.getpid(), signal.SIGUSR2)
