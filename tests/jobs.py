@@ -551,6 +551,11 @@ def leave_files(ctx: Context, size: int) -> None:
     ctx.artifact("brief.txt", "b" * 100_000, retention="temporary")
 
 
+def leave_and_return(ctx: Context, size: int) -> str:
+    leave_files(ctx, size)
+    return "r" * size
+
+
 def tell_secret(ctx: Context) -> object:
     value = os.environ["HUSH"]
     sys.stdout.write(f"it is {value}\n")

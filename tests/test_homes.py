@@ -66,6 +66,15 @@ def test_a_home_whose_name_is_not_utf8_is_refused_in_words(home: Path, program: 
     assert "is not UTF-8" in done.stderr
 
 
+@pytest.mark.parametrize("program", ["crewd.client.cli.entry", "crewd"])
+def test_a_home_whose_path_sqlite_cannot_open_is_refused_in_words(home: Path, program: str) -> None:
+    command = [sys.executable, "-m", program, *(["ps"] if program != "crewd" else [])]
+    environment = {**os.environ, "CREWD_HOME": str(home / ("d" * 250) / ("e" * 250))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "the path of the home has" in done.stderr
+
+
 def test_a_crewd_whose_home_was_moved_writes_nothing_into_the_one_that_took_its_place(home: Path) -> None:
     moved, place = home / "moved", home / "h"
     old = Daemon(place).start()

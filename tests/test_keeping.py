@@ -20,10 +20,12 @@ from crewd.model.errors import CrewdError, Forbidden, NotFound, Refused, StoreDa
 from crewd.model.events import RunArchived, RunForgotten
 from crewd.model.workflow import Step, WorkerSpec, Workflow
 from crewd.protocol import keeping as kp
+from crewd.protocol import replies as rl
 from crewd.respawn import is_accident
 from crewd.store.database import Database
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
+from tests.hostile.wire import Speaker
 from tests.shell import Shell
 
 pytestmark = pytest.mark.process
@@ -174,7 +176,7 @@ def test_a_run_travels_from_home_to_home(daemon: Daemon, crew: Crew, jobs_dir: s
         for words in ((), ("--dry-run",)):
             refused = other.run("import", str(file), *words)
             assert (refused.returncode, "--on-conflict rename" in refused.stderr) == (5, True)
-            assert "forgotten: " in refused.stdout
+            assert "it was forgotten by" in refused.stdout
         other.ok("import", str(file), "--on-conflict", "rename", "--dry-run")
         reply = other.json("import", str(file), "--on-conflict", "rename")
         assert reply["run"]["id"] != run and reply["run"]["name"] == "far"
@@ -208,7 +210,7 @@ def test_a_bundle_that_is_damaged_or_gone_is_named_and_keeps_nothing_else_out_of
     crew.stop_daemon()
     wait_until(lambda: daemon.stopped, "crewd to stop")
     taken = crewd(daemon.home.root, "restore", str(tmp_path / "b"), "--replace")
-    assert taken.returncode == 0 and "2 bundles are damaged or gone" in taken.stderr
+    assert taken.returncode == 1 and "2 bundles are damaged or gone" in taken.stderr
     daemon.start()
     with daemon.connect() as again:
         assert again.show(runs["whole"]).tasks
@@ -621,3 +623,20 @@ def test_no_planted_secret_is_in_any_file_of_the_home(daemon: Daemon, crew: Crew
     with zipfile.ZipFile(tmp_path / "leaky.zip") as bundle:
         for name in bundle.namelist():
             assert secret.encode() not in bundle.read(name), name
+
+
+def test_a_request_that_is_sent_again_is_not_carried_out_twice(daemon: Daemon) -> None:
+    """A client that sees no answer sends its request again: several of one wait when crewd has been away."""
+    with Speaker(daemon.home.clients_endpoint) as speaker:
+        speaker.say("hello", "h", {"owner": "me", "key": "k" * 64})
+        step = {"id": "a", "worker": {"argv": ["true"]}}
+        speaker.say("start_run", "r", {"workflow": {"name": "w", "steps": [step]}, "goal": "", "cwd": "/"})
+        started = speaker.replies("r")
+        assert isinstance(started, rl.RunReply)
+        speaker.say("await_end", "e", {"target": started.run.id})
+        assert isinstance(speaker.replies("e"), rl.EndReply)
+        for _ in range(5):
+            speaker.say("archive", "a", {"target": started.run.id})
+        kept = speaker.replies("a")
+    assert isinstance(kept, kp.KeptReply)
+    assert [(each.action, each.why) for each in kept.runs] == [("archived", "")], "the true answer comes first"

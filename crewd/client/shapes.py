@@ -315,6 +315,8 @@ def kept_as_file(task: TaskRow) -> bool:
 
 def result_from(task: TaskRow, data: bytes) -> object:
     """The result that a file holds: a command's output as text, or as bytes if it is no UTF-8; JSON of any other worker."""
+    if not data:
+        raise CrewdError(f"the file with the result of {task.id} is gone", hint="somebody has deleted it; a backup may have it")
     if not runtime_named(task.runtime).plain_output:
         try:
             return msgspec.json.decode(data)

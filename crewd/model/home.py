@@ -15,6 +15,8 @@ from crewd.model.errors import UsageError
 
 SOCKET_PATH_BYTES_MAX = 107
 _LONGEST_SOCKET = "guardian.sock"
+ROOT_BYTES_MAX = 480
+"""SQLite opens no file whose path has more than 512 bytes (its `mxPathname`), with the names of its own files beside it."""
 BLOBS_LOCK = "lock"
 """Beside the blobs: held shared by who stores one, and alone by who deletes some."""
 
@@ -22,7 +24,7 @@ BLOBS_LOCK = "lock"
 class Home:
     """Paths of a home. `root` must be absolute and free of links (`os.path.realpath`); nothing here looks at the disk.
 
-    Raises UsageError for a name that is not UTF-8: it travels in messages.
+    Raises UsageError for a name that is not UTF-8, as it travels in messages, and for one that is too long for SQLite.
     """
 
     def __init__(self, root: Path, short_base: Path = Path("/tmp")) -> None:  # noqa: S108 (only a per-user 0700 folder below)
@@ -32,6 +34,9 @@ class Home:
         except UnicodeEncodeError:
             hint = "name another one: --home, or CREWD_HOME"
             raise UsageError(f"the name of the home {str(root)!r} is not UTF-8", hint=hint) from None
+        if len(str(root).encode()) > ROOT_BYTES_MAX:
+            hint = f"at most {ROOT_BYTES_MAX} are possible: --home, or CREWD_HOME"
+            raise UsageError(f"the path of the home has {len(str(root).encode())} bytes", hint=hint)
         run = root / "run"
         if len(str(run / _LONGEST_SOCKET).encode()) > SOCKET_PATH_BYTES_MAX:
             run = short_base / f"crewd-{self.key}"

@@ -174,7 +174,8 @@ class ImportReply(msgspec.Struct, frozen=True):
 class BackupReply(msgspec.Struct, frozen=True):
     """The backup was written, opened again and folded: its rows are what its log says.
 
-    Of `lacking` archived runs the bundles are damaged or gone, and not in it; `lacks` names the first of them.
+    Of `lacking` archived runs the bundles are damaged or gone, and not in it; `lacks` names the first of them. `lost` names
+    artifacts whose bytes are gone, and are not in it either.
     """
 
     path: str
@@ -183,10 +184,11 @@ class BackupReply(msgspec.Struct, frozen=True):
     bundles: int
     lacks: tuple[str, ...] = ()
     lacking: int = 0
+    lost: tuple[str, ...] = ()
 
 
 LACKS_MAX = 20
-"""The most runs that are named whose bundles are not in a backup."""
+"""The most runs, and artifacts, that are named as not in a backup."""
 
 
 def lacking_words(names: Sequence[str], count: int) -> str:

@@ -116,10 +116,10 @@ class SayEnd(msgspec.Struct, frozen=True, tag="end"):
 
 
 class HearStart(msgspec.Struct, frozen=True, tag="start"):
-    """The first record. `reads` are paths of files that earlier steps have left.
+    """The first record after `hello`, but for an `error` of what was said before it.
 
-    `output` is where the step's file is to be left, if it has one; a result that is text is written there otherwise. `restored`
-    is the last checkpoint of an earlier attempt.
+    `reads` are paths of files that earlier steps have left. `output` is where the step's file is to be left, if it has one;
+    a result that is text is written there otherwise. `restored` is the last checkpoint of an earlier attempt.
     """
 
     task: str
@@ -169,7 +169,7 @@ class HearCancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class HearError(msgspec.Struct, frozen=True, tag="error"):
-    """A record changed nothing; `record` is its beginning."""
+    """A record changed nothing; `record` is its beginning, or of an `ask` that was refused `ask` and its id."""
 
     message: str
     record: str
@@ -205,17 +205,21 @@ def read_line(line: bytes) -> Said | None:
         raise NotUnderstood(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if _TYPED.match(line):
-            raise NotUnderstood("it has half a character (a lone surrogate)" if _is_json(line) else str(error)) from None
+            raise NotUnderstood(_why_not(line) or str(error)) from None
         return None
     return record
 
 
-def _is_json(line: bytes) -> bool:
-    """Whether it is JSON for those who take half a character of UTF-16 for a text (JavaScript writes one)."""
+def _why_not(line: bytes) -> str:
+    """Why a line is no JSON although many programs write and read it; empty for any other line.
+
+    Python writes NaN and Infinity, JavaScript half a character of UTF-16 (a lone surrogate).
+    """
+    constants = list[str]()
     with contextlib.suppress(ValueError, RecursionError):
-        json.loads(line)
-        return True
-    return False
+        json.loads(line, parse_constant=constants.append)
+        return f"it has {constants[0]}, which JSON does not have" if constants else "it has half a character (a lone surrogate)"
+    return ""
 
 
 def write_line(record: Heard) -> bytes:

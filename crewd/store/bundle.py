@@ -50,7 +50,7 @@ PARTS_MAX = 100_000
 _NAME = re.compile(r"(?:manifest\.json|events/\d{6}\.jsonl|rows/[a-z]+\.jsonl|(?:files|original)/[^\0]+)")
 _FILES = ("files/", "original/")
 _CHUNK = 1 << 20
-_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError)
+BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError)
 """What the zip library raises for one that is damaged, encrypted, or packed in a way that it does not know."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What is raised for JSON that is none, or that is nested too deep."""
@@ -253,7 +253,7 @@ class Bundle:
             self.manifest = msgspec.json.decode(raw, type=Manifest)
         except RecursionError:
             raise UsageError("this is no bundle of crewd: its manifest is nested too deep") from None
-        except (*_BROKEN, msgspec.DecodeError) as error:
+        except (*BROKEN, msgspec.DecodeError) as error:
             raise UsageError(f"this is no bundle of crewd: {error}") from None
         if (self.manifest.format, self.manifest.version) != (FORMAT, VERSION):
             raise UsageError(
@@ -281,7 +281,7 @@ class Bundle:
         try:
             with self._zip.open(name) as part:
                 data = part.read(PART_BYTES_MAX + 1)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
         if len(data) > PART_BYTES_MAX:
             raise UsageError(f"{name} is too large")
@@ -308,7 +308,7 @@ class Bundle:
         try:
             with self._zip.open(name) as part:
                 yield from iter(lambda: part.read(_CHUNK), b"")
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
 
     def verify(self) -> RunRow:
@@ -412,7 +412,7 @@ class Bundle:
             with self._zip.open(f"files/{name}") as file:
                 file.seek(offset - part.offset)
                 return Piece(file.read(limit), offset, size)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UsageError(f"{name} of the bundle cannot be read: {error}") from None
 
     def packing(self, name: str) -> int:

@@ -59,7 +59,7 @@ def damaged(files: RunFiles, rows: Iterable[ArtifactRow]) -> Iterator[str]:
     """What is wrong with the blobs of these artifacts: each is read, and must have the hash that it is called by."""
     looked: dict[str, str] = {}
     for row in rows:
-        if row.data or row.retention == "temporary":
+        if row.data or not row.size or row.retention == "temporary":
             continue
         if row.sha256 not in looked:
             try:

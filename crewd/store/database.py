@@ -118,6 +118,12 @@ def faults(what: str) -> Iterator[None]:
         raise fault(error, what) from error
 
 
+def take_in_log(path: Path) -> None:
+    """Write into a database what SQLite's log (`-wal`) beside it adds, and remove the log. Raises StoreUnavailable."""
+    with faults("the database cannot be read"), contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 class Database:
     """The writing connection. Raises StoreUnavailable for whatever SQLite or the disk refuses; then nothing was written.
 
@@ -235,14 +241,16 @@ class Database:
         """Keep room for what must be written when the disk is full. Why there is none, in words; empty if there is."""
         if self._reserve is None:
             return ""
+        made = self._reserve if self._reserve.exists() else self._reserve.with_name(f"{self._reserve.name}.part")
         try:
-            descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return f"no room is kept in {self._reserve}: {error.strerror}"
         try:
             os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            made.rename(self._reserve)  # whether it is there says whether there is room: never before there is
         except OSError as error:
-            self._reserve.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
             return f"no room of {RESERVE_BYTES >> 20} MiB can be kept in {self._reserve}: {error.strerror}"
         finally:
             os.close(descriptor)

@@ -19,7 +19,7 @@ from crewd.model.events import Event, Salvaged
 from crewd.private_files import make_directory
 from crewd.store.bundle import sync_directory
 from crewd.store.cache import Cache
-from crewd.store.database import Database
+from crewd.store.database import Database, take_in_log
 from crewd.store.fold import fold
 from crewd.store.library import lacking
 from crewd.store.ports import EVERYWHERE
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from crewd.clock import Clock
     from crewd.model.home import Home
+    from crewd.model.rows import RunRow
 
 CHECK_SECONDS = 1.0
 """How long the look at a database may take before it is served; `crew doctor` looks at all of a large one."""
@@ -219,47 +220,92 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[i
         raise UsageError(f"{backup} is no backup", hint="crew backup makes one")
     if backup.resolve() == home.root.resolve():
         raise UsageError(f"{backup} is this home itself, and no backup of it", hint="name a folder that crew backup has made")
+    aside = waiting(home)
+    if home.database.exists() and not replace:
+        raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
+    home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (home.root, home.archive, home.blobs, home.runs):
+        for left in folder.rglob(".restored-*") if folder != home.root else folder.glob(".restored-*"):
+            left.unlink()  # of a restore that was killed
+    taken = _take_database(home, backup)
     try:
-        check_version(ReadOnly.version_of(source) or 0)
+        events, archived = _checked(taken, backup)
+        damaged = {run.archived for run in lacking(backup / "archive", archived)}
+        wanted: dict[Path, Path] = {}
+        for path in (backup / "archive").glob("*.zip"):
+            here = home.archive / path.name
+            if path.name not in damaged or not here.exists():  # what is here may be whole
+                wanted[path] = here
+        for folder, here in ((backup / "blobs", home.blobs), (backup / "runs", home.runs)):
+            wanted |= {path: here / path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        copies = _copied(home, backup, wanted)
+    except BaseException:
+        taken.unlink(missing_ok=True)
+        raise
+    if home.database.exists():
+        aside = put_aside(home, clock)
+    if aside is not None:
+        _finish_moving(home, aside)  # SQLite would add a log that was left here to the database of the backup
+    for made, here in copies.items():
+        made.rename(here)
+    taken.rename(home.database)  # last: with it the home can be served
+    if aside is not None:
+        (aside / SETTLED).write_text("there is a database again\n")
+    for folder in {here.parent for here in copies.values()} | {home.archive, home.root}:
+        sync_directory(folder)
+    return events, [run.name for run in lacking(home.archive, archived)]
+
+
+def _take_database(home: Home, backup: Path) -> Path:
+    """A copy of the backup's database in the home, with what a log of SQLite beside it adds.
+
+    The backup is not opened: it may lie where nothing can be written, and a copied home has commits in such a log only.
+    """
+    taken = home.database.with_name(f".restored-{home.database.name}")
+    copied = [taken]
+    try:
+        shutil.copyfile(backup / "crewd.db", taken)
+        log = backup / "crewd.db-wal"
+        if log.is_file():
+            copied.append(taken.with_name(f"{taken.name}-wal"))
+            shutil.copyfile(log, copied[-1])
+            take_in_log(taken)
+        taken.chmod(0o600)
+    except OSError as error:
+        for path in copied:
+            path.unlink(missing_ok=True)
+        said = f"{error.filename or backup} cannot be copied: {error.strerror or error}"
+        raise Unavailable(said, hint="nothing is changed here") from None
+    except StoreUnavailable as error:
+        for path in copied:
+            path.unlink(missing_ok=True)
+        raise UsageError(f"the backup {backup} is damaged: {error.message}", hint="use another one") from None
+    return taken
+
+
+def _checked(taken: Path, backup: Path) -> tuple[int, list[RunRow]]:
+    """The number of its events, and its archived runs. Raises UsageError for what is no backup, or a damaged one."""
+    try:
+        check_version(ReadOnly.version_of(taken) or 0)
     except StoreUnavailable as error:
         raise UsageError(f"the backup {backup} cannot be taken back: {error.message}", hint="upgrade crewd") from None
     try:
-        with contextlib.closing(ReadOnly(source)) as copy:
+        with contextlib.closing(ReadOnly(taken)) as copy:
             differences, events = rebuild(copy)
             archived = [run for run in copy.runs(ended=True, limit=1 << 31) if run.archived]
     except InvariantError as error:
         raise UsageError(f"the log of {backup} cannot be folded: {error}") from None
     except StoreUnavailable as error:
         raise UsageError(f"the backup {backup} is damaged: {error.message}", hint="use another one") from None
+    finally:
+        for suffix in ("-wal", "-shm"):  # of this look at it; there is nothing in them
+            taken.with_name(f"{taken.name}{suffix}").unlink(missing_ok=True)
     if differences:
         raise UsageError(f"{backup} is not what it must be: {differences[0]}")
-    aside = waiting(home)
-    if home.database.exists() and not replace:
-        raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
-    home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
-    damaged = {run.archived for run in lacking(backup / "archive", archived)}
-    wanted = {source: home.database}
-    for path in (backup / "archive").glob("*.zip"):
-        here = home.archive / path.name
-        if path.name not in damaged or not here.exists():  # what is here may be whole
-            wanted[path] = here
-    for left in (*home.root.glob(".restored-*"), *home.archive.glob(".restored-*")):
-        left.unlink()  # of a restore that was killed
-    copies = _copied(backup, wanted)
-    if home.database.exists():
-        aside = put_aside(home, clock)
-    if aside is not None:
-        _finish_moving(home, aside)  # SQLite would add a log that was left here to the database of the backup
-    for made, here in reversed(copies.items()):  # the database last: with it the home can be served
-        made.rename(here)
-    if aside is not None:
-        (aside / SETTLED).write_text("there is a database again\n")
-    sync_directory(home.archive)
-    sync_directory(home.root)
-    return events, [run.name for run in lacking(home.archive, archived)]
+    return events, archived
 
 
-def _copied(backup: Path, wanted: Mapping[Path, Path]) -> dict[Path, Path]:
+def _copied(home: Home, backup: Path, wanted: Mapping[Path, Path]) -> dict[Path, Path]:
     """Copies of files, each beside the place that it is for, and that place. Files that are the same there are left out.
 
     Raises Unavailable, and leaves no copy, if that is not possible.
@@ -267,11 +313,13 @@ def _copied(backup: Path, wanted: Mapping[Path, Path]) -> dict[Path, Path]:
     copies: dict[Path, Path] = {}
     try:
         for path, here in wanted.items():
-            if here.is_file() and filecmp.cmp(path, here, shallow=False) and here.suffix == ".zip":
+            if here.is_file() and filecmp.cmp(path, here, shallow=False):
                 continue
+            _make_directories(here.parent)
             copy = here.with_name(f".restored-{here.name}")
             copies[copy] = here
             shutil.copyfile(path, copy)
+            copy.chmod(0o400 if here.is_relative_to(home.blobs) else 0o600)
             with copy.open("rb") as file:
                 os.fsync(file.fileno())
     except OSError as error:
@@ -280,3 +328,10 @@ def _copied(backup: Path, wanted: Mapping[Path, Path]) -> dict[Path, Path]:
         said = f"{error.filename or backup} cannot be copied: {error.strerror or error}"
         raise Unavailable(said, hint="nothing is changed here") from None
     return copies
+
+
+def _make_directories(folder: Path) -> None:
+    """Make a directory below the home, and those above it that are not there, for this user alone."""
+    if not folder.exists():
+        _make_directories(folder.parent)
+        folder.mkdir(mode=0o700)

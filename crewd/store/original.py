@@ -42,7 +42,7 @@ from crewd.model.redact import blot, clip, redact_value
 from crewd.model.rows import RunRow
 from crewd.model.statuses import AttemptStatus, RunStatus, TaskStatus
 from crewd.model.workflow import Step, WorkerSpec, Workflow
-from crewd.store.bundle import PART_BYTES_MAX, check_memory, write_bundle
+from crewd.store.bundle import BROKEN, PART_BYTES_MAX, check_memory, write_bundle
 from crewd.store.cache import Cache, Nowhere, run_of
 from crewd.store.fold import R, fold
 from crewd.store.places import Branches
@@ -76,18 +76,21 @@ def is_original(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as packed:
             return f"{ROOT}manifest.json" in packed.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except BROKEN:
         return False
 
 
 def convert(path: Path, made: Path, software: str) -> None:
     """Write the bundle `made` from the run directory packed in `path`. Raises UsageError for what cannot be understood."""
-    with zipfile.ZipFile(path) as packed:
-        unpacked = sum(info.file_size for info in packed.infolist())
-        check_memory(unpacked, path.stat().st_size)
-        if unpacked > ORIGINAL_BYTES_MAX:
-            raise UsageError(f"the directory holds more than {ORIGINAL_BYTES_MAX >> 20} MiB")
-        files = {info.filename: packed.read(info) for info in packed.infolist() if _wanted(info)}
+    try:
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(info.file_size for info in packed.infolist())
+            check_memory(unpacked, path.stat().st_size)
+            if unpacked > ORIGINAL_BYTES_MAX:
+                raise UsageError(f"the directory holds more than {ORIGINAL_BYTES_MAX >> 20} MiB")
+            files = {info.filename: packed.read(info) for info in packed.infolist() if _wanted(info)}
+    except BROKEN as error:
+        raise UsageError(f"this packed directory cannot be read: {error}") from None
     manifest = _json(files.get(f"{ROOT}manifest.json", b""))
     if not isinstance(manifest, dict) or not isinstance(manifest.get("runId"), str):
         raise UsageError("the manifest.json is not one of a run: it has no runId")

@@ -76,7 +76,7 @@ def salvage(home: Home, anyway: bool) -> None:  # noqa: FBT001 (a flag)
 @click.option("--replace", is_flag=True, help="The home has a database: put it into the quarantine.")
 @click.pass_obj
 def restore(home: Home, backup: Path, replace: bool) -> None:  # noqa: FBT001 (a flag)
-    """Take back what `crew backup` has written."""
+    """Take back what `crew backup` has written. Exit 1 if bundles of archived runs are not in it; everything else is back."""
     from crewd.protocol.keeping import lacking_words
     from crewd.store.health import restore as take_back
 
@@ -87,7 +87,7 @@ def restore(home: Home, backup: Path, replace: bool) -> None:  # noqa: FBT001 (a
         if lacks:
             click.echo(f"crewd: {lacking_words(lacks, len(lacks))}; what is known of these runs without it is here", err=True)
         click.echo(f"{events} events were taken back; what came after the backup is not here; 'crew daemon start'")
-        return 0
+        return 1 if lacks else 0  # as `crew backup` exits
 
     _exit_with(act)
 

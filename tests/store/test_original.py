@@ -130,3 +130,13 @@ def test_whatever_is_odd_in_it_it_becomes_a_whole_run(
     bundle.close()
     for each in (path, folder / "made.zip"):
         each.unlink()
+
+
+def test_a_zip_of_a_version_that_nobody_knows_is_no_original(tmp_path: Path) -> None:
+    path = packed(tmp_path, directory())
+    raw = path.read_bytes()
+    at = raw.index(b"PK\x01\x02") + 6  # the version that is needed to unpack the first entry of the central directory
+    path.write_bytes(raw[:at] + b"\xff" + raw[at + 1 :])
+    assert not is_original(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        convert(path, tmp_path / "made.zip", "test")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -301,6 +303,20 @@ def test_the_reserve_is_room_on_the_disk(tmp_path: Path) -> None:
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= RESERVE_BYTES
     assert database.relieve()
     assert not (tmp_path / "reserve").exists()
+    database.close()
+
+
+def test_the_reserve_is_not_there_before_it_has_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = tmp_path / "reserve"
+    database = Database(tmp_path / "x.db", "s", reserve)
+
+    def full(*_: object) -> None:
+        assert not reserve.exists(), "an export would take the room that cancels need"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert "no room" in database.restock()
+    assert [each.name for each in tmp_path.glob("reserve*")] == []
     database.close()
 
 

@@ -77,9 +77,11 @@ def test_what_is_no_record_is_its_log_and_a_wrong_record_is_answered(crew: Crew)
     assert crew.log(run.id, stream="stderr").data.count(b"was not understood") == 5
 
 
-def test_half_a_character_is_named_as_what_it_is() -> None:
+def test_json_that_other_programs_write_is_named_as_what_it_is() -> None:
     for line, said in (
         (b'{"type":"end","state":"completed","result":"\\ud800"}', "lone surrogate"),
+        (b'{"type":"progress","done":NaN}', "it has NaN, which JSON does not have"),
+        (b'{"type":"progress","done":-Infinity}', "it has -Infinity"),
         (b'{"type":"end",', "truncated"),
     ):
         with pytest.raises(NotUnderstood, match=said):

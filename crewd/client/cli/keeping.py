@@ -277,7 +277,8 @@ def _print(crew: Crew, target: str, name: str) -> None:
 def backup(options: Options, path: Path) -> None:
     """Copy the home's state into the new directory PATH while everything goes on; 'crewd restore' takes it back.
 
-    Exit 1 if bundles of archived runs are damaged or gone, and so not in it; everything else is.
+    Artifacts, results and outputs of steps are in it; logs of workers are not. Exit 1 if bundles of archived runs or
+    artifacts are damaged or gone, and so not in it; everything else is.
     """
     with connect(options.home, start=False) as crew:
         reply = keeping.backup(crew, path)
@@ -287,4 +288,7 @@ def backup(options: Options, path: Path) -> None:
         table(["BACKUP", "EVENTS", "BYTES", "BUNDLES"], [[reply.path, reply.events, reply.bytes, reply.bundles]])
     if reply.lacking:
         warn(f"{kp.lacking_words(reply.lacks, reply.lacking)} (crew doctor --check)")
+    for each in reply.lost:
+        warn(f"the artifact {each} is gone, and not in the backup")
+    if reply.lacking or reply.lost:
         sys.exit(1)

@@ -34,5 +34,7 @@ def artifact(archives: Archives, wanted: kp.GetArtifact) -> kp.ArtifactReply:
         if (piece is None or not piece.size) and attempt is not None:
             piece = archives.outputs.output(attempt, f"artifacts/{row.name}", offset, kp.CHUNK_BYTES_MAX)
     if piece is None or piece.size != row.size:
+        if row.retention == "temporary":
+            raise NotFound(f"the artifact {row.name} was temporary", hint="bundles and backups do not have such ones")
         raise NotFound(f"the artifact {row.name} is not here any more", hint="it was deleted by hand, or never written")
     return kp.ArtifactReply(row, piece.data, offset + len(piece.data))

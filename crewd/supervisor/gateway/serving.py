@@ -112,6 +112,7 @@ class Serving:
 
     def refuse(self, caller: Caller, error: CrewdError) -> None:
         """Answer with an error: the request has nothing under way any more."""
+        self._asked.discard(caller)
         self._waiting.drop_request(caller)
         self.go_on(caller)
         self._send(caller, rl.ErrorReply(error=error.info))
@@ -181,6 +182,8 @@ class Serving:
         def found(named: Resolved) -> None:
             self._reached(caller, request, named.run, named.task, named.note)
 
+        if route(request).to in {To.READER, To.OUTPUT, To.KEEPER}:  # from here on: it may come again before this is answered
+            self._asked.add(caller)
         self._questions.resolve(target, found, self._refused(caller))
 
     def _target(self, request: rq.Request) -> str:
@@ -282,7 +285,7 @@ class Serving:
             case To.READER:
                 self._read(caller, request)
             case To.OUTPUT if isinstance(request, rq.ReadLog):
-                then, failed = self._found_for(caller, request), self._unanswered(caller)
+                then, failed = self._found_for(caller, request), self._refused(caller)
                 self._questions.read_output(request, then, failed, owner=caller.owner)
                 self._asked.add(caller)
             case To.KEEPER:
@@ -317,7 +320,7 @@ class Serving:
 
     def _read(self, caller: Caller, request: rq.Request) -> None:
         number = self._questions.read_reply(
-            request, self._found_for(caller, request), self._unanswered(caller), owner=caller.owner
+            request, self._found_for(caller, request), self._refused(caller), owner=caller.owner
         )
         self._asked.add(caller)
         if isinstance(request, rq.Doctor):
@@ -329,9 +332,7 @@ class Serving:
         admin = self._who(caller.identity).role >= Role.ADMIN
         doors.check_keep(request, admin=admin, require_intent=self._services.config.require_intent)
         force = admin and isinstance(request, kp.Forget | kp.Archive | kp.Import) and request.force
-        self._questions.keep(
-            request, self._found_for(caller, request), self._unanswered(caller), owner=caller.owner, force=force
-        )
+        self._questions.keep(request, self._found_for(caller, request), self._refused(caller), owner=caller.owner, force=force)
         self._asked.add(caller)
 
     def _found_for(self, caller: Caller, request: rq.Request) -> Callable[[rl.Reply], None]:
@@ -357,13 +358,6 @@ class Serving:
             self._questions.examine(seen, seen)
         except CrewdError as error:
             seen(error)
-
-    def _unanswered(self, caller: Caller) -> Callable[[CrewdError], None]:
-        def failed(error: CrewdError) -> None:
-            self._asked.discard(caller)
-            self.refuse(caller, error)
-
-        return failed
 
     def _own(self, caller: Caller) -> RunRow:
         """The run of a worker that asks."""

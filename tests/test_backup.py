@@ -1,0 +1,101 @@
+"""What a backup holds, and what taking it back does to the backup and to the home: through the public socket and the shell."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewd.client.blocking import Crew, RunHandle
+from crewd.model.workflow import Step, WorkerSpec, Workflow
+from crewd.testing import Daemon
+from crewd.testing.daemon import wait_until
+from tests.shell import Shell
+
+pytestmark = pytest.mark.process
+LARGE = 200_000
+
+
+def fill(crew: Crew, jobs_dir: str) -> list[RunHandle]:
+    """Runs whose artifacts, results and outputs are files: one of a callable, one of two steps."""
+    left = crew.call("jobs:leave_and_return", {"size": LARGE}, cwd=jobs_dir)
+    left.result(timeout=120)
+    steps = (
+        Step("a", worker=WorkerSpec(shell="echo of a"), output="a.txt"),
+        Step("b", worker=WorkerSpec(shell="cat a.txt"), depends_on=("a",), reads=("a.txt",)),
+    )
+    waits = crew.run(Workflow("two", steps), cwd="/")
+    waits.wait(timeout=120)
+    return [left, waits]
+
+
+def restore(backup: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "crewd", "--home", str(home), "restore", str(backup)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time."""
+    return {str(each.relative_to(folder)): (each.stat().st_size, each.stat().st_mtime_ns) for each in folder.rglob("*")}
+
+
+def test_artifacts_results_and_outputs_are_in_a_backup(
+    daemon: Daemon, crew: Crew, jobs_dir: str, home: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    left, waits = fill(crew, jobs_dir)
+    shell = Shell(str(daemon.home.root), tmp_path)
+    result = left.result(timeout=60)
+    shell.ok("backup", str(tmp_path / "b"))
+    assert not list(tmp_path.glob(".b.part"))
+    before = tree(tmp_path / "b")
+    done = restore(tmp_path / "b", home / "other")
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "b") == before, "nothing is written to a backup, which may lie on read-only media"
+    with Daemon(home / "other") as other, other.connect() as again:
+        assert again.doctor(check=True).healthy
+        shell = Shell(str(other.home.root), tmp_path)
+        shell.ok("artifact", "get", left.id, "large.bin", "-o", "large.bin")
+        assert (tmp_path / "large.bin").stat().st_size == LARGE
+        assert again.result(left.id, timeout=60) == result
+        assert (other.home.shared(waits.id) / "a.txt").read_text() == "of a\n"
+        assert "was temporary" in shell.fails(4, "artifact", "get", left.id, "brief.txt", "-o", "brief.txt")
+        for each in (other.home.root, *other.home.blobs.rglob("*"), *other.home.runs.rglob("*")):
+            assert not each.stat().st_mode & 0o077, each
+
+
+def test_an_artifact_that_is_gone_is_named(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+    fill(crew, jobs_dir)
+    for blob in daemon.home.blobs.rglob("*"):
+        if blob.is_file() and blob.stat().st_size == LARGE:
+            blob.unlink()
+    assert "the artifact large.bin of " in Shell(str(daemon.home.root), tmp_path).fails(1, "backup", str(tmp_path / "b"))
+
+
+def test_a_copied_home_is_taken_back_with_what_its_log_adds(daemon: Daemon, crew: Crew, home: Path, tmp_path: Path) -> None:
+    run = crew.exec(["true"], cwd="/")
+    run.wait(timeout=120)
+    daemon.kill()
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for path in daemon.home.root.glob("crewd.db*"):
+        shutil.copyfile(path, copied / path.name)
+    assert (copied / "crewd.db-wal").stat().st_size
+    before = tree(copied)
+    assert restore(copied, home / "other").returncode == 0
+    assert tree(copied) == before
+    with Daemon(home / "other") as other, other.connect() as again:
+        assert again.show(run.id).run.status == "completed"
+
+
+def test_what_a_killed_backup_left_is_no_backup_and_is_replaced(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
+    crew.exec(["true"], cwd="/").wait(timeout=120)
+    (tmp_path / ".b.part").mkdir()
+    (tmp_path / ".b.part" / "crewd.db").write_text("half")
+    shell = Shell(str(daemon.home.root), tmp_path)
+    shell.ok("backup", str(tmp_path / "b"))
+    assert sorted(each.name for each in (tmp_path / "b").iterdir()) == ["archive", "crewd.db"]
+    assert not (tmp_path / ".b.part").exists()
+    wait_until(lambda: crew.doctor().healthy, "the home to be well")
