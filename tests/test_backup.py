@@ -66,11 +66,14 @@ def test_artifacts_results_and_outputs_are_in_a_backup(
             assert not each.stat().st_mode & 0o077, each
 
 
-def test_an_artifact_that_is_gone_is_named(daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_artifact_that_is_damaged_or_gone_is_named(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path, gone: bool
+) -> None:  # fmt: skip
     fill(crew, jobs_dir)
-    for blob in daemon.home.blobs.rglob("*"):
-        if blob.is_file() and blob.stat().st_size == LARGE:
-            blob.unlink()
+    for blob in [each for each in daemon.home.blobs.rglob("*") if each.is_file() and each.stat().st_size == LARGE]:
+        blob.chmod(0o600)
+        blob.unlink() if gone else blob.write_bytes(b"x" * LARGE)
     assert "the artifact large.bin of " in Shell(str(daemon.home.root), tmp_path).fails(1, "backup", str(tmp_path / "b"))
 
 

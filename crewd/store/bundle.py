@@ -207,9 +207,10 @@ class _Writer:
     def _add_blob(self, files: RunFiles, row: ArtifactRow) -> None:
         """Somebody has removed or changed the file of an artifact in its run's directory: its blob may be whole."""
         name = f"files/blobs/{row.sha256}"
-        chunks = files.blob_chunks(row.sha256) if name not in self._parts else None
-        if chunks is not None:
-            self._add(name, chunks)
+        if name not in self._parts and files.digest_of_blob(row.sha256) == row.sha256:
+            chunks = files.blob_chunks(row.sha256)
+            if chunks is not None:
+                self._add(name, chunks)
         if self._digest(name) != row.sha256:
             self._lost.append(f"{row.name} of {row.task}")
 

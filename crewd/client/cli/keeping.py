@@ -131,7 +131,7 @@ def export(options: Options, target: str, output: Path | None) -> None:
     else:
         say(f"{path}  {bundle.size} bytes, {bundle.events} events, sha256 {bundle.sha256}")
     for artifact in bundle.lost:
-        warn(f"the artifact {artifact} is not in it: it is gone, or is not what it was (crew doctor --check)")
+        warn(f"the artifact {artifact} is damaged or gone, and not in it as it was (crew doctor --check)")
 
 
 @click.command(name="import")
@@ -289,6 +289,6 @@ def backup(options: Options, path: Path) -> None:
     if reply.lacking:
         warn(f"{kp.lacking_words(reply.lacks, reply.lacking)} (crew doctor --check)")
     for each in reply.lost:
-        warn(f"the artifact {each} is gone, and not in the backup")
+        warn(f"the artifact {each} is damaged or gone, and not in the backup (crew doctor --check)")
     if reply.lacking or reply.lost:
         sys.exit(1)

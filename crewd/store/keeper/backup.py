@@ -7,6 +7,7 @@ Tests: tests/test_keeping.py, tests/test_backup.py.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -86,12 +87,16 @@ def _backup(archives: Archives, made: Path) -> tuple[int, int, int, tuple[str, .
 
 
 def _copy_blobs(files: RunFiles, rows: list[ArtifactRow], blobs: Path) -> Iterator[str]:
-    """Copy what these artifacts have stored; those whose bytes are gone are named."""
+    """Copy what these artifacts have stored; those whose bytes are gone, or are not what they were, are named."""
     for row in rows:
         if row.data or not row.size or row.retention == "temporary":
             continue
         path = blob_path(blobs, row.sha256)
-        if not path.exists() and not _write(path, files.blob_chunks(row.sha256)):
+        if path.exists():
+            continue
+        chunks = files.blob_chunks(row.sha256)
+        if chunks is None or _write(path, chunks) != row.sha256:
+            path.unlink(missing_ok=True)
             yield f"{row.name} of {row.task}"
 
 
@@ -107,12 +112,12 @@ def _copy_outputs(files: RunFiles, run: str, directory: Path, results: set[str],
             _write(into / path, chunks)
 
 
-def _write(path: Path, chunks: Iterator[bytes] | None) -> bool:
-    """Write a new file, in directories that are made for it. False if there is nothing to write."""
-    if chunks is None:
-        return False
+def _write(path: Path, chunks: Iterator[bytes]) -> str:
+    """Write a new file, in directories that are made for it. The SHA-256 of its bytes."""
+    digest = hashlib.sha256()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         for chunk in chunks:
             file.write(chunk)
-    return True
+            digest.update(chunk)
+    return digest.hexdigest()
