@@ -28,7 +28,7 @@ TOOL_SECONDS = 180.0
 LOOK_SECONDS = 0.1
 
 
-class Tried(msgspec.Struct, frozen=True):
+class ProbeStep(msgspec.Struct, frozen=True):
     """One thing that was tried: whether it went well, how long it took, and what was seen."""
 
     what: str
@@ -44,7 +44,7 @@ class Probe:
         self._crew, self._found, self._brought, self._cwd = crew, found, brought, cwd
         self._clock, self._seconds = clock, seconds
 
-    def run(self) -> Iterator[Tried]:
+    def run(self) -> Iterator[ProbeStep]:
         """Try one thing after the other; a step that goes wrong ends none of the others but those that need it."""
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
             ("prompt", self._prompt), ("steer", self._steer), ("follow-up", self._follow_up), ("now", self._now),
@@ -56,7 +56,7 @@ class Probe:
                 good, seen = True, step()
             except (CrewdError, _NotSeenError) as error:
                 good, seen = False, str(error)
-            yield Tried(what, good, self._clock.monotonic() - began, seen)
+            yield ProbeStep(what, good, self._clock.monotonic() - began, seen)
             if not good and what == "prompt":
                 return  # nothing else can go well
 

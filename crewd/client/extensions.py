@@ -51,7 +51,7 @@ class Extension(msgspec.Struct, frozen=True):
     declared: Declared = Declared()
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class InitialiseOutcome(msgspec.Struct, frozen=True):
     """What came of initialising a version of an extension: the `fault` says why it has failed."""
 
     version: str
@@ -60,13 +60,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 FAILED: Final = "initialise: "
 """How the fault of an extension begins that could not be initialised."""
-NOT_KEPT: Final[dict[str, Outcome]] = {}
+NOT_KEPT: Final[dict[str, InitialiseOutcome]] = {}
 """What came of those for which that cannot be kept, in this process."""
 
 
-def outcomes() -> dict[str, Outcome]:
+def outcomes() -> dict[str, InitialiseOutcome]:
     """By extension: the version that was initialised, and what came of it. UsageError if the file cannot be read."""
-    return {**read_json(INITIALISED, dict[str, Outcome], {}, "each is initialised again"), **NOT_KEPT}
+    return {**read_json(INITIALISED, dict[str, InitialiseOutcome], {}, "each is initialised again"), **NOT_KEPT}
 
 
 def extensions() -> tuple[Extension, ...]:
@@ -176,7 +176,7 @@ def _declared(folder: Path) -> tuple[Declared, str]:
 def _failed_before(name: str, version: str) -> str:
     """Why this version of an extension could not be initialised, if it was tried."""
     try:
-        outcome = outcomes().get(name, Outcome(""))
+        outcome = outcomes().get(name, InitialiseOutcome(""))
     except UsageError as error:
         return error.message
     return f"{FAILED}{outcome.fault} (crew initialise {name})" if outcome.version == version and outcome.fault else ""

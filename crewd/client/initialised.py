@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crewd.client.extension_run import INITIALISING, run_once
-from crewd.client.extensions import FAILED, INITIALISED, NOT_KEPT, Extension, Outcome, enabled_extensions, outcomes
+from crewd.client.extensions import FAILED, INITIALISED, NOT_KEPT, Extension, InitialiseOutcome, enabled_extensions, outcomes
 from crewd.client.user_file import alone, change_json, user_path
 from crewd.model.errors import NotFound, Refused, Unavailable
 from crewd.model.markdown import did_you_mean
@@ -44,7 +44,7 @@ def initialise_extensions(say: Callable[[str], object] = lambda _text: None) -> 
                     say(f"initialising extension {extension.name} {extension.version} ({most})")
                     _initialise(extension)
         except Unavailable as error:
-            NOT_KEPT[extension.name] = Outcome(extension.version, error.message)
+            NOT_KEPT[extension.name] = InitialiseOutcome(extension.version, error.message)
 
 
 def initialise_again(name: str) -> str:
@@ -72,7 +72,7 @@ def _lock(extension: Extension) -> Path:
 
 
 def _is_done(extension: Extension) -> bool:
-    return outcomes().get(extension.name, Outcome("")).version == extension.version
+    return outcomes().get(extension.name, InitialiseOutcome("")).version == extension.version
 
 
 def _initialise(extension: Extension) -> str:
@@ -83,8 +83,12 @@ def _initialise(extension: Extension) -> str:
         else None
     )
     fault = clip(ended.error, WORDS_MAX) if ended is not None and ended.code != 0 else ""
-    outcome = Outcome(extension.version, fault)
+    outcome = InitialiseOutcome(extension.version, fault)
     change_json(
-        INITIALISED, dict[str, Outcome], {}, "each is initialised again", lambda kept: {**kept, extension.name: outcome}
+        INITIALISED,
+        dict[str, InitialiseOutcome],
+        {},
+        "each is initialised again",
+        lambda kept: {**kept, extension.name: outcome},
     )
     return fault

@@ -93,7 +93,7 @@ class Method(_Bound, Generic[P, T]):
         return self.of(client, kind)
 
 
-class Start(_Bound, Generic[P]):
+class StartMethod(_Bound, Generic[P]):
     """A call that gives a run, as a method that gives the client's handle of it."""
 
     gives = "RunHandle"
@@ -119,12 +119,12 @@ class CrewMethods:
     """What both clients ask."""
 
     request = Method(calls.request)
-    run = Start(calls.run)
-    call = Start(calls.call)
-    exec = Start(calls.exec)
-    get = Start(calls.get)
-    retry = Start(calls.retry)
-    resume = Start(calls.resume)
+    run = StartMethod(calls.run)
+    call = StartMethod(calls.call)
+    exec = StartMethod(calls.exec)
+    get = StartMethod(calls.get)
+    retry = StartMethod(calls.retry)
+    resume = StartMethod(calls.resume)
     dead = Method(calls.dead)
     approve = Method(calls.approve)
     reject = Method(calls.reject)

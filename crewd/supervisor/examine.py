@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from crewd.supervisor.open_files import Budget
+from crewd.supervisor.open_files import FileShares
 
 if TYPE_CHECKING:
     from crewd.model.home import Home
@@ -21,7 +21,7 @@ FILES_LOW = 1_000
 Counts = dict[str, int | float | str]
 
 
-def examine(home: Home, workers_max: int, files: Budget) -> tuple[list[str], Counts]:
+def examine(home: Home, workers_max: int, files: FileShares) -> tuple[list[str], Counts]:
     """Findings, each with what to do about it, and counts.
 
     `workers_max` is what the configuration says; there may be `files` for fewer.

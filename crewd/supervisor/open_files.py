@@ -18,7 +18,7 @@ RESERVE = 48
 CONNECTIONS_LEAST = 4
 
 
-class Budget(NamedTuple):
+class FileShares(NamedTuple):
     """What the files are for: workers that live at once, and connections of clients."""
 
     files: int
@@ -37,10 +37,10 @@ def raise_limit() -> tuple[int, int]:
     return soft, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def budget(files: int, workers_max: int) -> Budget:
+def budget(files: int, workers_max: int) -> FileShares:
     """How so many files are shared out. A worker takes one here; connections may come faster than they are counted."""
     if files == resource.RLIM_INFINITY:
         files = 1 << 20
     free = max(0, files - RESERVE)
     workers = max(1, min(workers_max, free // 2))
-    return Budget(files, workers, max(CONNECTIONS_LEAST, (free - workers) // 2))
+    return FileShares(files, workers, max(CONNECTIONS_LEAST, (free - workers) // 2))

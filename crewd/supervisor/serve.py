@@ -46,7 +46,7 @@ from crewd.supervisor.kept_clock import KeptClock
 from crewd.supervisor.open_files import budget, raise_limit
 from crewd.supervisor.poller import ZmqPoller
 from crewd.supervisor.process_limits import check_limits
-from crewd.supervisor.service import BEAT, Heartbeat, ServiceManager
+from crewd.supervisor.service import BEAT, ServiceBeat, ServiceManager
 from crewd.supervisor.services import Services
 from crewd.supervisor.tokens import Tokens, load_secret
 from crewd.supervisor.tree import Ports, root
@@ -117,9 +117,11 @@ class _Crewd:
         logger.info("crewd {} serves {} (pid {})", __version__, self._home.root, os.getpid())
         watchdog = Watchdog(self._system, _say_busy)
         watchdog.start()
-        self._system.spawn(ChildSpec("home", lambda: Heartbeat(HOME_SECONDS, self._look_at_home)), None)
+        self._system.spawn(ChildSpec("home", lambda: ServiceBeat(HOME_SECONDS, self._look_at_home)), None)
         if self._manager.beat_seconds:
-            beat = ChildSpec("service-watchdog", lambda: Heartbeat(self._manager.beat_seconds, lambda: self._manager.say(BEAT)))
+            beat = ChildSpec(
+                "service-watchdog", lambda: ServiceBeat(self._manager.beat_seconds, lambda: self._manager.say(BEAT))
+            )
             self._system.spawn(beat, None)
         gc.collect()
         gc.freeze()  # what is here now stays: a collection need not look at it

@@ -41,7 +41,7 @@ class ServiceManager:
             link.sendto(text.encode(), address)
 
 
-class Heartbeat(Actor[None]):
+class ServiceBeat(Actor[None]):
     """Calls `beat` at once and then every so many seconds, on the brain's thread.
 
     A brain that is stuck does not beat: a service manager that waits for it starts crewd again.

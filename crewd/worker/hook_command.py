@@ -37,7 +37,7 @@ PIPES_SECONDS = 1.0
 """How long a descendant may hold a hook's output open after the hook has ended."""
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HookAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a hook says. Nothing at all is `allow`. `text`, `result` and `goal` go with `modify`: what may be changed there."""
 
     verdict: HookVerdict = "allow"
@@ -47,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goal: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Ended(NamedTuple):
+class HookEnded(NamedTuple):
     """How a hook's process ended. `code` is None if it was killed because it was `late`, or never ran; `error` says why."""
 
     code: int | None
@@ -102,31 +102,31 @@ def ask(
     return about, ""
 
 
-def _understood(hook: Hook, ended: Ended) -> tuple[Answer, str]:
+def _understood(hook: Hook, ended: HookEnded) -> tuple[HookAnswer, str]:
     """What a hook has answered, or why that is no answer."""
     if ended.code != 0:
-        return Answer(), ended.error
+        return HookAnswer(), ended.error
     if not ended.output.strip():
-        return Answer(), ""
+        return HookAnswer(), ""
     try:
         if len(ended.output) > ANSWER_BYTES_MAX:
             raise msgspec.ValidationError(f"it has more than {ANSWER_BYTES_MAX} bytes")
-        answer = msgspec.json.decode(ended.output, type=Answer)
+        answer = msgspec.json.decode(ended.output, type=HookAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Answer(), f"its answer is not understood: {_wrong_in(ended.output) or error}"
+        return HookAnswer(), f"its answer is not understood: {_wrong_in(ended.output) or error}"
     said = {name for name in ("text", "result", "goal") if getattr(answer, name) is not msgspec.UNSET}
     if answer.verdict == "modify" and hook.on not in CHANGES:
-        return Answer(), f"its answer is not understood: there is nothing to modify at {hook.on}"
+        return HookAnswer(), f"its answer is not understood: there is nothing to modify at {hook.on}"
     wanted = {CHANGES[hook.on]} if answer.verdict == "modify" else set()
     if said != wanted:
         says = f"with {', '.join(wanted)}" if wanted else f"without {', '.join(sorted(said))}"
-        return Answer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
+        return HookAnswer(), f"its answer is not understood: {answer.verdict} goes {says} at {hook.on}"
     if answer.result is not msgspec.UNSET and len(msgspec.json.encode(answer.result)) > INLINE_BYTES_MAX:
-        return Answer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
+        return HookAnswer(), f"its result has more than {INLINE_BYTES_MAX} bytes: leave it as a file, and say where"
     if answer.text is not msgspec.UNSET and not variables.is_possible(variables.TEXT, answer.text):
-        return Answer(), "its text is not possible: it has a NUL, or more bytes than a variable holds"
+        return HookAnswer(), "its text is not possible: it has a NUL, or more bytes than a variable holds"
     if answer.goal is not msgspec.UNSET and ("\0" in answer.goal or len(answer.goal.encode()) > GOAL_BYTES_MAX):
-        return Answer(), f"its goal is not possible: it has a NUL or more than {GOAL_BYTES_MAX} bytes"
+        return HookAnswer(), f"its goal is not possible: it has a NUL or more than {GOAL_BYTES_MAX} bytes"
     return answer, ""
 
 
@@ -140,7 +140,7 @@ def _wrong_in(output: bytes) -> str:
         return "it is no JSON object"
     from crewd.model.markdown import did_you_mean  # most answers are right
 
-    known = Answer.__struct_fields__
+    known = HookAnswer.__struct_fields__
     for key, value in said.items():
         if key not in known:
             return f"there is no {key!r}; {did_you_mean(key, known, {})}"
@@ -151,7 +151,7 @@ def _wrong_in(output: bytes) -> str:
     return ""
 
 
-def run_command(hook: Hook, request: bytes, asking: Asking, *, only_beginning: bool = False) -> Ended:
+def run_command(hook: Hook, request: bytes, asking: Asking, *, only_beginning: bool = False) -> HookEnded:
     """Run a hook, with the request as its input, until it ends, has had its time, or what asks it is cancelled.
 
     `only_beginning`: the first of what it prints is enough; one that goes on is ended then, and that is in order.
@@ -162,7 +162,7 @@ def run_command(hook: Hook, request: bytes, asking: Asking, *, only_beginning: b
             process_group=0, bufsize=0, cwd=hook.directory or asking.directory,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        return Ended(None, b"", f"it cannot be started: {error}")
+        return HookEnded(None, b"", f"it cannot be started: {error}")
     output, errors = bytearray(), bytearray()
     child, full = ChildProcess(process), threading.Event()
 
@@ -197,7 +197,7 @@ def run_command(hook: Hook, request: bytes, asking: Asking, *, only_beginning: b
     code = 0 if full.is_set() else None if late else child.code or 0
     said = blot(asking.known.in_bytes(bytes(errors)))[-ERRORS_BYTES_MAX:].decode("utf-8", "replace").strip()
     how = _how(hook, code)
-    return Ended(code, bytes(output), f"{how}: {said}" if how and said else how, late)
+    return HookEnded(code, bytes(output), f"{how}: {said}" if how and said else how, late)
 
 
 def _how(hook: Hook, code: int | None) -> str:

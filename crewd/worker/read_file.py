@@ -6,12 +6,12 @@ import contextlib
 import os
 from pathlib import Path
 
-from crewd.agents.prompt import READ_BYTES_MAX, Read
+from crewd.agents.prompt import READ_BYTES_MAX, ReadText
 from crewd.model.agent import Agent
 from crewd.private_files import open_plain
 
 
-def read_file(path: Path) -> Read:
+def read_file(path: Path) -> ReadText:
     """What the file begins with. Links and pipes, which another worker may have put there, are none."""
     try:
         with open_plain(path) as file:
@@ -19,14 +19,14 @@ def read_file(path: Path) -> Read:
             data = file.read(READ_BYTES_MAX)
     except OSError as error:
         why = "it is not there" if isinstance(error, FileNotFoundError) else "it is no plain file"
-        return Read(path.name, str(path), 0, None, why)
+        return ReadText(path.name, str(path), 0, None, why)
     if b"\0" in data:
-        return Read(path.name, str(path), size, None, "it is no text")
+        return ReadText(path.name, str(path), size, None, "it is no text")
     text = data.decode("utf-8", "replace")
-    return Read(path.name, str(path), size, text.rstrip("\ufffd") if size > len(data) else text)
+    return ReadText(path.name, str(path), size, text.rstrip("\ufffd") if size > len(data) else text)
 
 
-def notes_of(agent: Agent) -> Read | None:
+def notes_of(agent: Agent) -> ReadText | None:
     """The agent's notes; None if it has none. The directory for them is made."""
     if not agent.memory:
         return None

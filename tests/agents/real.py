@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from crewd.agents.catalogue import CATALOGUE
-from crewd.client.agent_probe import Probe, Tried
+from crewd.client.agent_probe import Probe, ProbeStep
 from crewd.client.agents import FoundAgent, agent_named
 from crewd.client.blocking import Crew, RunHandle
 from crewd.client.environment import Brought
@@ -222,7 +222,7 @@ class Scripted:
         return f"asked {clip(ask.question, 50)!r}; said {clip(text, 40)!r}"
 
 
-def tell(name: str, each: Tried) -> bool:
+def tell(name: str, each: ProbeStep) -> bool:
     """Print a line; whether it went well."""
     sys.stdout.write(f"{name:<9} {each.what:<10} {'ok' if each.good else 'FAILED':<7} {each.seconds:6.1f} s  {each.seen}\n")
     sys.stdout.flush()
@@ -247,7 +247,7 @@ def try_out(name: str, url: str, folder: Path) -> bool:
                 seen, well = step(), True
             except (CrewdError, AssertionError) as error:
                 seen, well = clip(str(error).partition("\n")[0], 150), False
-            good = tell(name, Tried(what, well, clock.monotonic() - began, seen)) and good
+            good = tell(name, ProbeStep(what, well, clock.monotonic() - began, seen)) and good
     return good
 
 

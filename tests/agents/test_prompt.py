@@ -10,17 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from crewd.agents.prompt import READ_BYTES_MAX, READS_BYTES_MAX, Prompt, Read, prompt_of
+from crewd.agents.prompt import READ_BYTES_MAX, READS_BYTES_MAX, Prompt, ReadText, prompt_of
 from crewd.model.agent import Agent, GivenSkill
 
 AGENT = Agent("pi", ("pi",), name="scout", system_prompt="You scout.", skills=(GivenSkill("brief", "Keep it short."),))
-PLAN = Read("plan.md", "/out/plan.md", 5, "1. Go")
-GONE = Read("gone.md", "/out/gone.md", 0, None, "it is not there")
+PLAN = ReadText("plan.md", "/out/plan.md", 5, "1. Go")
+GONE = ReadText("gone.md", "/out/gone.md", 0, None, "it is not there")
 texts = st.one_of(st.text(), st.text("`~ \n#>-x"))
 
 
-def read_of(text: str) -> Read:
-    return Read("plan.md", "/out/plan.md", len(text.encode("utf-8", "replace")), text)
+def read_of(text: str) -> ReadText:
+    return ReadText("plan.md", "/out/plan.md", len(text.encode("utf-8", "replace")), text)
 
 
 def test_the_parts_say_where_they_come_from() -> None:
@@ -44,7 +44,7 @@ def test_what_is_empty_is_left_out_and_a_goal_is_not_said_twice() -> None:
 
 
 @given(st.text(), st.text(), st.lists(st.builds(read_of, texts)))
-def test_the_same_values_give_the_same_bytes_and_every_part_is_in_the_text(text: str, goal: str, reads: list[Read]) -> None:
+def test_the_same_values_give_the_same_bytes_and_every_part_is_in_the_text(text: str, goal: str, reads: list[ReadText]) -> None:
     prompt = prompt_of(AGENT, text=text, goal=goal, reads=reads)
     assert prompt == prompt_of(AGENT, text=text, goal=goal, reads=list(reads))
     assert all(part.text in prompt.first_text for part in prompt.first)
@@ -85,7 +85,7 @@ def test_a_character_is_whole_or_not_there_and_what_is_no_text_is_named() -> Non
     assert long.count("é") == READ_BYTES_MAX // 2
     assert "\ufffd" not in long
     other = prompt_of(
-        AGENT, text="", goal="", reads=[Read("a.bin", "/out/a.bin", 7, None, "it is no text"), read_of(""), GONE]
+        AGENT, text="", goal="", reads=[ReadText("a.bin", "/out/a.bin", 7, None, "it is no text"), read_of(""), GONE]
     ).first
     assert other[0].text == "Another step has left a.bin for you, 7 bytes, in /out/a.bin. It is not shown here: it is no text."
     assert other[1].text.endswith("It is empty.")
@@ -98,7 +98,7 @@ def test_notes_and_names_of_files_are_data_too() -> None:
     assert [part.source for part in none] == ["step", "memory", "tree", "file:plan.md"]
     assert none[1].text.startswith("You have no notes of earlier work. They would stand in /notes/scout.md. What you want")
     assert none[2].text.endswith("````\n```\nsrc/\n````")
-    notes = Read("scout.md", "/notes/scout.md", 0, "\n".join(f"line {number}" for number in range(300)))
+    notes = ReadText("scout.md", "/notes/scout.md", 0, "\n".join(f"line {number}" for number in range(300)))
     some = prompt_of(agent, text="Look.", goal="", reads=(), notes=notes).first[1].text
     assert "(the first 200 lines)" in some
     assert "line 199\n```" in some

@@ -12,9 +12,9 @@ import pytest
 
 from crewd.model.home import Home
 from crewd.supervisor.examine import examine
-from crewd.supervisor.open_files import Budget
+from crewd.supervisor.open_files import FileShares
 
-FILES = Budget(files=4_096, connections=1_000, workers=100)
+FILES = FileShares(files=4_096, connections=1_000, workers=100)
 ROOM = (4_096, 4_096, 1 << 20, 1 << 19, 1 << 19, 1 << 20, 1 << 19, 1 << 19, 0, 255)
 """What `os.statvfs` says of a disk with 2 GiB of room and for half a million files."""
 

@@ -16,7 +16,7 @@ import msgspec
 from crewd import __version__
 from crewd.client.acp.session import Crewd, Session
 from crewd.client.acp.updates import text_of
-from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Fault, Wire
+from crewd.client.acp.wire import INVALID_PARAMS, NO_METHOD, NOT_FOUND, Wire, WireFault
 from crewd.client.acts import RECENT_MAX, ask_about_async, ask_start_async, tell_async
 from crewd.client.agents import agents, default_program
 from crewd.client.chosen import Wish, choose
@@ -94,7 +94,7 @@ class Server:
     async def _handle(self, method: str, params: Mapping[str, Any]) -> Result:
         answer = self._methods.get(method)
         if answer is None:
-            raise Fault(NO_METHOD, f"crewd does not answer {method}")
+            raise WireFault(NO_METHOD, f"crewd does not answer {method}")
         return await answer(params)
 
     async def _nothing(self, _: Mapping[str, Any]) -> Result:
@@ -118,7 +118,7 @@ class Server:
     async def _new(self, params: Mapping[str, Any]) -> Result:
         given = _read(params, _Params)
         if not _is_directory(given.cwd):
-            raise Fault(INVALID_PARAMS, f"cwd {given.cwd!r} is not the absolute path of a directory")
+            raise WireFault(INVALID_PARAMS, f"cwd {given.cwd!r} is not the absolute path of a directory")
         session = await self._open("", given.cwd)
         return {"sessionId": session.id, **self._options(session)}
 
@@ -146,9 +146,9 @@ class Server:
 
     async def _open(self, key: str, cwd: str) -> Session:
         if len(self._sessions) >= SESSIONS_MAX:
-            raise Fault(INVALID_PARAMS, f"{SESSIONS_MAX} sessions are open: close one")
+            raise WireFault(INVALID_PARAMS, f"{SESSIONS_MAX} sessions are open: close one")
         if not (self._start.agent or self._start.team or self._start.source or self._agents or key):
-            raise Fault(INVALID_PARAMS, "no coding agent is in PATH: install one, or give crew acp --agent or -w")
+            raise WireFault(INVALID_PARAMS, "no coding agent is in PATH: install one, or give crew acp --agent or -w")
         crew = await self._crewd.get()
         key = key or f"{NAMES}{crew.new_message_id()[-12:]}"
         session = self._sessions[key] = Session(key, cwd, self._crewd, self._wire)
@@ -189,7 +189,7 @@ class Server:
     def _session(self, key: str) -> Session:
         session = self._sessions.get(key)
         if session is None:
-            raise Fault(NOT_FOUND, f"there is no session {key!r}: session/load opens a run")
+            raise WireFault(NOT_FOUND, f"there is no session {key!r}: session/load opens a run")
         return session
 
     # -- turns --------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class Server:
         given = _read(params, _Config)
         session = self._session(given.session_id)
         if given.config_id != "agent" or given.value not in self._agents:
-            raise Fault(INVALID_PARAMS, f"there is no option {given.config_id!r} with the value {given.value!r}")
+            raise WireFault(INVALID_PARAMS, f"there is no option {given.config_id!r} with the value {given.value!r}")
         session.chosen = given.value
         return self._options(session)
 
@@ -273,14 +273,14 @@ def _read(params: Mapping[str, Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(params, kind)
     except msgspec.ValidationError as error:
-        raise Fault(INVALID_PARAMS, str(error)) from None
+        raise WireFault(INVALID_PARAMS, str(error)) from None
 
 
 def _text(blocks: list[dict[str, Any]]) -> str:
     try:
         text = text_of(blocks)
     except ValueError as error:
-        raise Fault(INVALID_PARAMS, str(error)) from None
+        raise WireFault(INVALID_PARAMS, str(error)) from None
     if not text:
-        raise Fault(INVALID_PARAMS, "the prompt is empty")
+        raise WireFault(INVALID_PARAMS, "the prompt is empty")
     return text

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from crewd.client import aio
 from crewd.client.acp.updates import Update, addressed, options_of, plan_of, said, update_of
-from crewd.client.acp.wire import INTERNAL_ERROR, INVALID_PARAMS, Fault, Wire
+from crewd.client.acp.wire import INTERNAL_ERROR, INVALID_PARAMS, Wire, WireFault
 from crewd.client.acts import ask_about_async
 from crewd.client.calls import Stream
 from crewd.client.cli.follow import words
@@ -292,7 +292,7 @@ class Session:
                         await self._crewd.lost(crew)
                     await asyncio.sleep(AGAIN_SECONDS)
         except CrewdError as error:
-            self._ends(Fault(INTERNAL_ERROR, error.message, {"crewd": error.code}))
+            self._ends(WireFault(INTERNAL_ERROR, error.message, {"crewd": error.code}))
             return
         if self._turn is not None and not self._turn.done():
             self._ends("end_turn")
@@ -338,7 +338,7 @@ class Session:
             except DaemonUnreachable:
                 raise  # it is sent again with the same id, so it is one message
             except CrewdError as error:
-                self._ends(Fault(INTERNAL_ERROR, f"the prompt was not taken: {error.message}", {"crewd": error.code}))
+                self._ends(WireFault(INTERNAL_ERROR, f"the prompt was not taken: {error.message}", {"crewd": error.code}))
             self._again.remove(prompt)
 
     async def _poll(self, crew: aio.Crew) -> None:
@@ -379,7 +379,7 @@ class Session:
                 await self._update(said(words(event).strip() + "\n", thought=True))
             case ev.TaskParked():
                 await self._update(said(words(event).strip() + "\n", thought=True))
-                self._ends(Fault(INTERNAL_ERROR, f"it is parked: crew retry {self.run} starts it again", {"run": self.run}))
+                self._ends(WireFault(INTERNAL_ERROR, f"it is parked: crew retry {self.run} starts it again", {"run": self.run}))
             case ev.RunReopened() | ev.TaskRequeued():
                 self._working, self._error = True, ""
                 if self._cancel_wanted:
@@ -391,13 +391,13 @@ class Session:
                     self._ends("cancelled")
                 elif status != RunStatus.COMPLETED and not self._unsettled and not self._again:
                     why = self._error or str(reason)
-                    self._ends(Fault(INTERNAL_ERROR, why or status.value, {"run": self.run, "status": status.value}))
+                    self._ends(WireFault(INTERNAL_ERROR, why or status.value, {"run": self.run, "status": status.value}))
 
-    def _ends(self, how: str | Fault) -> None:
+    def _ends(self, how: str | WireFault) -> None:
         """The turn has ended so, if one is open."""
         if self._turn is None or self._turn.done():
             return
-        if isinstance(how, Fault):
+        if isinstance(how, WireFault):
             self._turn.set_exception(how)
         else:
             self._turn.set_result(how)
@@ -421,10 +421,10 @@ class Session:
             outcome = reply.get("outcome")
             answer = outcome.get("optionId") if isinstance(outcome, dict) else None
             if not isinstance(answer, str):
-                raise Fault(INVALID_PARAMS, "no option was selected")
+                raise WireFault(INVALID_PARAMS, "no option was selected")
             self._questions[ask.id] = ask.question
             await self._respond(await self._crewd.get(start=False), ask.id, answer)
-        except (Fault, CrewdError) as error:
+        except (WireFault, CrewdError) as error:
             await self._update(said(f"The question {ask.id} was not answered: {error}\n", thought=True))
             answers = ", ".join(option["optionId"] for option in options)
             await self._put_as_text(ask.id, f"{ask.question}\n\nThe next prompt answers it: {answers}")
@@ -516,4 +516,4 @@ class Session:
             return self.run
         if len(live) == 1:
             return f"{self.run}/{live[0]}"
-        raise Fault(INVALID_PARAMS, f"begin with @STEP, one of {', '.join(live or self._tasks)}: several could be meant")
+        raise WireFault(INVALID_PARAMS, f"begin with @STEP, one of {', '.join(live or self._tasks)}: several could be meant")

@@ -28,7 +28,7 @@ NOT_FOUND = -32002
 Handler = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
-class Fault(Exception):
+class WireFault(Exception):
     """A request is answered with this error. `data` is for programs."""
 
     def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
@@ -119,7 +119,7 @@ class Wire:
                 return
             refusal, result = record.get("error"), record.get("result")
             if isinstance(refusal, dict):
-                future.set_exception(Fault(INTERNAL_ERROR, str(refusal.get("message", "it was refused"))))
+                future.set_exception(WireFault(INTERNAL_ERROR, str(refusal.get("message", "it was refused"))))
             else:
                 future.set_result(result if isinstance(result, dict) else {})
 
@@ -127,7 +127,7 @@ class Wire:
         answer: dict[str, Any]
         try:
             answer = {"result": await self._handle(method, params)}
-        except Fault as fault:
+        except WireFault as fault:
             answer = {"error": fault.error}
         except CrewdError as error:
             answer = {"error": fault_of(error).error}
@@ -148,10 +148,10 @@ class Wire:
             await asyncio.to_thread(write)
 
 
-def fault_of(error: CrewdError) -> Fault:
+def fault_of(error: CrewdError) -> WireFault:
     """What crewd refuses, in words and with its code."""
     code = {"not_found": NOT_FOUND, "usage": INVALID_PARAMS}.get(error.code, INTERNAL_ERROR)
-    return Fault(code, f"{error.message} ({error.hint})" if error.hint else error.message, {"crewd": error.code})
+    return WireFault(code, f"{error.message} ({error.hint})" if error.hint else error.message, {"crewd": error.code})
 
 
 def _number(text: str) -> float:

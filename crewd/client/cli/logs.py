@@ -38,7 +38,7 @@ LINE_BYTES_MAX = 1 << 20
 """A line that is longer is shown in pieces."""
 
 
-class Choice(NamedTuple):
+class LogOptions(NamedTuple):
     """What of a log is shown, and how."""
 
     stream: Stream = "stdout"
@@ -56,7 +56,7 @@ class LogReader:
 
     crew: Crew
     target: str
-    choice: Choice
+    choice: LogOptions
     prefix: str = ""
     write: Callable[[bytes], None] | None = None
     epoch: int = 0
@@ -273,12 +273,12 @@ def logs(
         raise UsageError(f"--grep {given['grep']!r} is no regular expression: {error}") from None
     if given["raw"] and (given["grep"] or given["timestamps"] or options.json):
         raise UsageError("--raw gives the very bytes, and no lines to choose or to put the time before", hint="leave it out")
-    choice = Choice(stream or "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
+    choice = LogOptions(stream or "stdout", since=time_of(since, clock.wall()), as_json=options.json, **given)  # type: ignore[arg-type]
     with look_at(options) as crew:
         show_logs(crew, target, choice, follow=follow, attempt=attempt or 0)
 
 
-def show_logs(crew: Crew, target: str, choice: Choice, *, follow: bool, attempt: int = 0) -> None:
+def show_logs(crew: Crew, target: str, choice: LogOptions, *, follow: bool, attempt: int = 0) -> None:
     """Print the logs of a run or task; with `follow` until it has ended. One that was not started yet is waited for then."""
     clock = SystemClock()
     if attempt:
@@ -368,7 +368,7 @@ class FollowedOutput:
                 log.finish()
 
     def _of(self, crew: Crew, stream: Stream) -> list[LogReader]:
-        logs = _logs(crew, self._run, Choice(stream, as_json=self._as_json), 0)
+        logs = _logs(crew, self._run, LogOptions(stream, as_json=self._as_json), 0)
         for log in logs:
             log.write = self._write or (_to_stderr if stream == "stderr" and not self._as_json else None)
         return logs
@@ -388,7 +388,7 @@ def _check_attempt(crew: Crew, target: str, attempt: int, *, follow: bool) -> No
         raise NotFound(f"{target} has no attempt {attempt}", hint=f"it has had {had}; crew show lists them")
 
 
-def _logs(crew: Crew, target: str, choice: Choice, attempt: int) -> list[LogReader]:
+def _logs(crew: Crew, target: str, choice: LogOptions, attempt: int) -> list[LogReader]:
     if "/" in target:
         return [LogReader(crew, target, choice, epoch=attempt, only=attempt > 0)]
     shown = crew.show(target)

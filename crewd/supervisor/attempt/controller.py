@@ -68,7 +68,7 @@ SIGNALS_MAX = 64
 """Requests for a signal that are remembered."""
 
 
-class Acknowledge(msgspec.Struct, frozen=True):
+class AcknowledgeDue(msgspec.Struct, frozen=True):
     """Time to acknowledge what is durable."""
 
 
@@ -87,7 +87,7 @@ class Past(msgspec.Struct, frozen=True):
     recovers: bool = False
 
 
-class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
+class Controller(Actor["cm.ControllerMessage | AcknowledgeDue"]):
     """Performs what `decide` decides. It knows sockets, disks and processes only as the names of other actors."""
 
     data_max = 2_000
@@ -163,7 +163,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             del self._services.directory.attempts[key]
             self._services.directory.conversations.pop(key, None)
 
-    def returned(self, message: cm.ControllerMessage | Acknowledge) -> None:
+    def returned(self, message: cm.ControllerMessage | AcknowledgeDue) -> None:
         """A message that came when the attempt was over: the run answers it, or the front."""
         directory = self._services.directory
         if isinstance(message, cm.Hand):
@@ -184,7 +184,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
         """The machine, if everything that it has decided is durable: what a restart would have to make again."""
         return self._state if self._journal.idle else None
 
-    def receive(self, message: cm.ControllerMessage | Acknowledge) -> None:
+    def receive(self, message: cm.ControllerMessage | AcknowledgeDue) -> None:
         """Translate messages into events of the machine."""
         match message:
             case Committed(_, _, receipt):
@@ -219,7 +219,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             case cm.WorkerConnected(hello):
                 self._services.directory.part(SLOTS).offer(cm.SlotReady(hello.task, hello.epoch), lane=Lane.CONTROL)
                 self._feed(heard.Connected(hello, self.context.now()))
-            case Acknowledge():
+            case AcknowledgeDue():
                 self._acknowledge_soon, self._waited_for = False, max(self._waited_for, self._durable)
             case cm.WorkerDisconnected():
                 self._feed(heard.Disconnected())
@@ -256,7 +256,7 @@ class Controller(Actor["cm.ControllerMessage | Acknowledge"]):
             self._send(rp.Ack(upto=self._acknowledged))
         elif not self._acknowledge_soon:
             self._acknowledge_soon = True
-            self.context.after(ACKNOWLEDGE_SECONDS, Acknowledge())
+            self.context.after(ACKNOWLEDGE_SECONDS, AcknowledgeDue())
 
     def _hear_guardian(self, notice: gd.Started | gd.Exited | gd.Gone | gd.Used) -> None:
         match notice:

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from crewd.testing.agents.script import Plan
+from crewd.testing.agents.script import ScriptPlan
 from crewd.testing.agents.standin import Record, StandIn
 
 MODELS = {"availableModels": [{"modelId": "scripted"}, {"modelId": "big"}], "currentModelId": "scripted"}
@@ -20,7 +20,7 @@ SESSION = "ses_scripted"
 LATE_SECONDS = 0.05
 
 
-class Acp(StandIn):
+class AcpStandIn(StandIn):
     """One session. `steers`: whether it knows `_session/steering`."""
 
     kills_tools_on_term = False
@@ -119,7 +119,7 @@ class Acp(StandIn):
         del status, lasting
         await asyncio.sleep(0.05)
 
-    async def answer(self, plan: Plan) -> None:
+    async def answer(self, plan: ScriptPlan) -> None:
         """See `StandIn`. The last piece comes after the end."""
         if len(plan.words) == 1 and len(plan.words[0]) > 1:
             self.late = plan.words[0][-1]
@@ -152,4 +152,4 @@ class Acp(StandIn):
 def make(name: str, arguments: list[str]) -> StandIn:
     """The program of this name."""
     del name
-    return Acp(steers="--steering" in arguments)
+    return AcpStandIn(steers="--steering" in arguments)

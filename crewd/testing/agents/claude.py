@@ -12,13 +12,13 @@ import asyncio
 import os
 from typing import Any
 
-from crewd.testing.agents.script import Plan
+from crewd.testing.agents.script import ScriptPlan
 from crewd.testing.agents.standin import Record, StandIn, option
 
 SESSION = "11111111-2222-4333-8444-555555555555"
 
 
-class Claude(StandIn):
+class ClaudeStandIn(StandIn):
     """One session."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Claude(StandIn):
             text = [{"type": "text", "text": f"API Error: {status}"}]
             self.assistant(text, is_api_error_message=True, api_error_status=status)
 
-    async def answer(self, plan: Plan) -> None:
+    async def answer(self, plan: ScriptPlan) -> None:
         """See `StandIn`."""
         self.said = ""
         async for word in self.words(plan):
@@ -196,7 +196,7 @@ class Claude(StandIn):
 def make(name: str, arguments: list[str]) -> StandIn:
     """The program of this name."""
     del name
-    agent = Claude()
+    agent = ClaudeStandIn()
     agent.model = option(arguments, "--model")
     agent.session = f"{option(arguments, '--resume')}-copy" if "--fork-session" in arguments else SESSION
     return agent

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from crewd.testing.agents.script import Plan
+from crewd.testing.agents.script import ScriptPlan
 from crewd.testing.agents.standin import Record, StandIn
 
 THREAD = "thread-scripted"
 
 
-class Codex(StandIn):
+class CodexStandIn(StandIn):
     """One thread."""
 
     keeps_tools = True
@@ -137,7 +137,7 @@ class Codex(StandIn):
         if lasting:
             self.tell("error", error={"message": f"unexpected status {status}: scripted"}, willRetry=False)
 
-    async def answer(self, plan: Plan) -> None:
+    async def answer(self, plan: ScriptPlan) -> None:
         """See `StandIn`."""
         key, said = f"msg-{self.number()}", ""
         self.cut = False
@@ -180,4 +180,4 @@ def command_item(key: str, status: str) -> dict[str, Any]:
 def make(name: str, arguments: list[str]) -> StandIn:
     """The program of this name."""
     del name, arguments
-    return Codex()
+    return CodexStandIn()

@@ -12,13 +12,13 @@ import asyncio
 import sys
 from typing import Any
 
-from crewd.testing.agents.script import Plan
+from crewd.testing.agents.script import ScriptPlan
 from crewd.testing.agents.standin import Record, StandIn, option
 
 MODEL = {"api": "openai-completions", "provider": "scripted", "model": "scripted"}
 
 
-class Pi(StandIn):
+class PiStandIn(StandIn):
     """`settles` is what tells pi from oh-my-pi."""
 
     def __init__(self, *, settles: bool) -> None:
@@ -162,7 +162,7 @@ class Pi(StandIn):
             {"role": "assistant", "content": [], "stopReason": reason, "errorMessage": error, "usage": usage(0), **MODEL}
         )
 
-    async def answer(self, plan: Plan) -> None:
+    async def answer(self, plan: ScriptPlan) -> None:
         """See `StandIn`."""
         said: list[str] = []
         self.say({"type": "message_start", "message": {"role": "assistant", "content": [], "stopReason": "pending", **MODEL}})
@@ -216,7 +216,7 @@ def make(name: str, arguments: list[str]) -> StandIn:
     if "gone" in arguments:
         sys.stderr.write("No session found matching 'gone'\n")
         sys.exit(1)
-    agent = Pi(settles=name == "pi")
+    agent = PiStandIn(settles=name == "pi")
     agent.model = option(arguments, "--model")
     forked = option(arguments, "--fork")
     agent.session = f"{forked}-copy" if forked else agent.session

@@ -38,7 +38,7 @@ _ERROR = re.compile(r"\bERR(\d{3})\b")
 
 
 @dataclass(frozen=True)  # a stand-in is started hundreds of times: it imports little
-class Plan:
+class ScriptPlan:
     """What is done for one text: a tool first (None: none), then words, one each `word_seconds`; or an error of the model."""
 
     tool_seconds: float | None = None
@@ -60,7 +60,7 @@ class Plan:
         return self.tool_seconds is not None or self.tool_bytes > 0 or self.asks
 
 
-def plan_of(text: str) -> Plan:
+def plan_of(text: str) -> ScriptPlan:
     """The plan for a text."""
     said = frozenset(re.findall(r"\w+", text))  # whole words: CHANGES is not HANG
     tool, big, stream = _TOOL.search(text), _BIG.search(text), _STREAM.search(text)
@@ -80,7 +80,7 @@ def plan_of(text: str) -> Plan:
         words = (f"I have a plan.\n\n```json\n{json.dumps({'phases': phases})}\n```\n",)
     elif "EMPTY" in said:
         words = ()
-    return Plan(
+    return ScriptPlan(
         tool_seconds=float(tool[1]) if tool else None, tool_bytes=int(big[1]) if big else 0, asks="ASK" in said, words=words,
         word_seconds=0.05 if "SLOWTEXT" in said else 1 / int(flow[1]) if flow else 0.0,
         error=int(error[1]) if error else 0, flaky="FLAKY" in said, rounds=int(rounds[1]) if rounds else 1,

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from crewd.testing.agents.script import Plan, plan_of
+from crewd.testing.agents.script import ScriptPlan, plan_of
 
 TOOL = "import sys, time; time.sleep(float(sys.argv[1])); sys.stdout.write('y' * int(sys.argv[2]))"
 Record = Mapping[str, Any]
@@ -139,7 +139,7 @@ class StandIn:
         finally:
             asyncio.get_running_loop().call_soon(self.rested)
 
-    async def turn(self, plan: Plan) -> None:
+    async def turn(self, plan: ScriptPlan) -> None:
         """One text: an error, or a tool and words."""
         if plan.noise:
             os.write(1, b"Loading...\n{not json\n\xff\xfe\n")
@@ -160,7 +160,7 @@ class StandIn:
             os._exit(plan.dies)
         await self.answer(plan)
 
-    async def words(self, plan: Plan) -> AsyncIterator[str]:
+    async def words(self, plan: ScriptPlan) -> AsyncIterator[str]:
         """The words, each at its time."""
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
@@ -168,7 +168,7 @@ class StandIn:
             await asyncio.sleep(max(0.0, begun_at + number * plan.word_seconds - loop.time()))
             yield word
 
-    async def use_tool(self, plan: Plan) -> bool:
+    async def use_tool(self, plan: ScriptPlan) -> bool:
         """Run the tool: whether the model is to answer now, with nothing new to take first."""
         key = f"call_{self.number()}"
         self.uses_tools = not plan.asks
@@ -230,7 +230,7 @@ class StandIn:
     async def failed(self, status: int, *, lasting: bool) -> None:
         """The model has answered with an error."""
 
-    async def answer(self, plan: Plan) -> None:
+    async def answer(self, plan: ScriptPlan) -> None:
         """The model answers with words."""
 
     def ended(self, how: str, error: str = "") -> None:

@@ -64,7 +64,7 @@ class ParentLink:
             data = data[os.write(self._descriptor, data) :]
 
 
-class Said(NamedTuple):
+class ChildSaid(NamedTuple):
     """What was heard of a child. `how`: it has said its last `word`, is `gone` without one, or was `late` and was killed.
 
     Without a last word, `data` is what it recorded when it was told to stop; empty if it never was. `points` are where it was.
@@ -115,7 +115,7 @@ class Traces:
 
 def apart(
     work: Callable[[ParentLink], bytes], folder: Path, temporary: Path, traces: Traces, patience: float
-) -> Said:  # fmt: skip
+) -> ChildSaid:  # fmt: skip
     """What `work` returns (or leaves) in a child that runs in `folder`.
 
     `patience`: seconds that it gets; less when its cancel fires, its grace then. Its output goes to `folder/../output`.
@@ -185,17 +185,17 @@ def _ask_where(child: int, stack: Path) -> None:
             clock.sleep(0.005)
 
 
-def _listen(reading: int, patience: float) -> Said:
+def _listen(reading: int, patience: float) -> ChildSaid:
     clock, buffer, record = SystemClock(), b"", b""
     points: list[bytes] = []
     deadline = clock.monotonic() + patience
     while True:
         left = deadline - clock.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            return Said("late", record, points)
+            return ChildSaid("late", record, points)
         chunk = os.read(reading, 1 << 16)
         if not chunk:
-            return Said("gone", record, points)
+            return ChildSaid("gone", record, points)
         buffer += chunk
         while len(buffer) >= _HEAD.size:
             kind, size = _HEAD.unpack_from(buffer)
@@ -203,7 +203,7 @@ def _listen(reading: int, patience: float) -> Said:
                 break
             data, buffer = buffer[_HEAD.size : _HEAD.size + size], buffer[_HEAD.size + size :]
             if kind == b"r":
-                return Said("word", data, points)
+                return ChildSaid("word", data, points)
             if kind == b"p":
                 points.append(data)
                 continue

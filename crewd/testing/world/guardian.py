@@ -27,7 +27,7 @@ from crewd.testing.world.processes import GUARDIAN, HOME_KEY
 
 if TYPE_CHECKING:
     from crewd.protocol.bootstrap import Bootstrap
-    from crewd.testing.world.processes import Process, Processes
+    from crewd.testing.world.processes import Processes, SimProcess
 
 BOOT_ID = "simulated"
 LOOK_SECONDS = 20.0
@@ -90,7 +90,7 @@ class SimGuardian:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def reap(self, process: Process) -> None:
+    def reap(self, process: SimProcess) -> None:
         """A process has ended that this guardian, its zygote or its pidfd is told of."""
         care = self._guard.cares.get(process.key)
         if process.leader and care is not None:
@@ -108,7 +108,7 @@ class SimGuardian:
             self._perform(self._guard.not_forked(key, 0, error))
             return
 
-        def forked(process: Process | None) -> None:
+        def forked(process: SimProcess | None) -> None:
             if process is None:
                 self._perform(self._guard.not_forked(key, 0, "fork failed"))
             else:

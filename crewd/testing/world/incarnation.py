@@ -61,7 +61,7 @@ class Around(Protocol):
 CONFIG = Config(heartbeat_seconds=30.0, workers_max=5, liveness_seconds=(45.0, 80.0, 130.0))
 
 
-class Crewd:
+class SimCrewd:
     """One incarnation of the crewd process: its actors and its ends of the ports."""
 
     def __init__(self, world: Around, pid: int) -> None:

@@ -45,7 +45,7 @@ from crewd.supervisor.gateway.wire import Side
 if TYPE_CHECKING:
     from crewd.guardian.tree import Key
     from crewd.testing.world.disk import Disk
-    from crewd.testing.world.processes import Process, Processes
+    from crewd.testing.world.processes import Processes, SimProcess
     from crewd.testing.world.worker import Witness
 
 TOLD_SECONDS = 60.0
@@ -478,7 +478,7 @@ class Laws:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def started(self, process: Process) -> None:
+    def started(self, process: SimProcess) -> None:
         """A worker's first process exists."""
         task = process.key[0]
         living = [p for p in self._processes.table.values() if p.leader and p.key[0] == task and p is not process]

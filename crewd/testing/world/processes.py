@@ -45,7 +45,7 @@ One that is `bare` has dropped the number in its resource limit, too: only its p
 """
 
 
-class Process:
+class SimProcess:
     """One process. `leader` is a worker's first one; `code` and `signal` say how it ended. `parent` is None for an orphan."""
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Process:
     )
 
     def __init__(
-        self, pid: int, key: Key, start: float, parent: Process | None, *, escape: Escape, deaf: bool, undying: bool
+        self, pid: int, key: Key, start: float, parent: SimProcess | None, *, escape: Escape, deaf: bool, undying: bool
     ) -> None:  # fmt: skip
         self.pid = pid
         self.key = key
@@ -92,8 +92,8 @@ class Processes:
     def __init__(
         self,
         now: Callable[[], float],
-        start: Callable[[Key, Bootstrap, Callable[[Process | None], None]], None],
-        ended: Callable[[Process], None],
+        start: Callable[[Key, Bootstrap, Callable[[SimProcess | None], None]], None],
+        ended: Callable[[SimProcess], None],
         hides: Callable[[], bool],
     ) -> None:
         self._hides = hides
@@ -102,7 +102,7 @@ class Processes:
         self._start = start
         self._ended = ended
         self._pids = 1_000
-        self.table: dict[int, Process] = {}
+        self.table: dict[int, SimProcess] = {}
         self.adopter = INIT
         """Whose children the workers are that were forked by a guardian which is gone."""
         self.unsent_reports: dict[Key, bytes] = {}
@@ -112,27 +112,27 @@ class Processes:
         self.begun: set[Key] = set()
         """Workers of which an order to start them was carried out, perhaps in part."""
 
-    def fork(self, key: Key, bootstrap: Bootstrap, forked: Callable[[Process | None], None]) -> None:
+    def fork(self, key: Key, bootstrap: Bootstrap, forked: Callable[[SimProcess | None], None]) -> None:
         """Begin to start a worker; `forked` hears of it later, with None if it failed."""
         self.begun.add(key)
         self._start(key, bootstrap, forked)
 
     def make(
-        self, key: Key, parent: Process | None, *, escape: Escape = "", deaf: bool = False, undying: bool = False
-    ) -> Process:  # fmt: skip
+        self, key: Key, parent: SimProcess | None, *, escape: Escape = "", deaf: bool = False, undying: bool = False
+    ) -> SimProcess:  # fmt: skip
         """A process exists: a worker's first one, or one that `parent` has started."""
         self._pids += 1
-        process = Process(self._pids, key, self._now(), parent, escape=escape, deaf=deaf, undying=undying)
+        process = SimProcess(self._pids, key, self._now(), parent, escape=escape, deaf=deaf, undying=undying)
         self.table[process.pid] = process
         if process.leader:
             self.starts[key] = self.starts.get(key, 0) + 1
         return process
 
-    def alive(self, key: Key) -> list[Process]:
+    def alive(self, key: Key) -> list[SimProcess]:
         """The living processes of a worker that a guardian can know: its first one and its descendants."""
         return [process for process in self.known() if process.key == key]
 
-    def known(self) -> list[Process]:
+    def known(self) -> list[SimProcess]:
         """The living processes but those that left every trace of their worker before a guardian looked."""
         return [process for process in self.table.values() if process.numbered or process.pid in self.proven]
 
@@ -166,12 +166,12 @@ class Processes:
             return Mark()
         return Mark(process.key) if process.marked else Mark(number=worker_number.number_of(HOME_KEY, *process.key))
 
-    def at(self, proc: Proc) -> Process | None:
+    def at(self, proc: Proc) -> SimProcess | None:
         """The living process that a guardian has seen, if it is still that one."""
         process = self.table.get(proc.pid)
         return process if process is not None and process.start == proc.start else None
 
-    def term(self, process: Process) -> None:
+    def term(self, process: SimProcess) -> None:
         """SIGTERM."""
         if process.dead or process.deaf or process.undying:
             return
@@ -180,7 +180,7 @@ class Processes:
         else:
             self.end(process, signal=15)
 
-    def kill(self, process: Process) -> None:
+    def kill(self, process: SimProcess) -> None:
         """SIGKILL. A process in uninterruptible sleep stays where it is; it says and does nothing any more."""
         if process.undying:
             if process.worker is not None:
@@ -188,7 +188,7 @@ class Processes:
         elif not process.dead:
             self.end(process, signal=9)
 
-    def end(self, process: Process, *, code: int | None = None, signal: int | None = None) -> None:
+    def end(self, process: SimProcess, *, code: int | None = None, signal: int | None = None) -> None:
         """The process is over."""
         if process.dead:
             return

@@ -30,7 +30,7 @@ from crewd.worker.token import CancellationToken, Cancelled
 if TYPE_CHECKING:
     from crewd.clock import Clock
     from crewd.protocol.bootstrap import Bootstrap
-    from crewd.testing.world.processes import Escape, Process, Processes
+    from crewd.testing.world.processes import Escape, Processes, SimProcess
 
 Wait = tuple[float | None, Callable[[], object] | None]
 """Until a time (None: for ever) or until something is true, whichever comes first."""
@@ -113,7 +113,7 @@ class SimWorker:
         self,
         bootstrap: Bootstrap,
         plan: Plan,
-        process: Process,
+        process: SimProcess,
         processes: Processes,
         clock: Clock,
         ids: IdSource,

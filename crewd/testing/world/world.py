@@ -43,10 +43,10 @@ from crewd.testing.world.client import SimClient
 from crewd.testing.world.disk import Disk
 from crewd.testing.world.faults import NONE, Faults, Injected
 from crewd.testing.world.guardian import GuardianDisk, House, SimGuardian
-from crewd.testing.world.incarnation import Crewd
+from crewd.testing.world.incarnation import SimCrewd
 from crewd.testing.world.laws import LawBroken, Laws
 from crewd.testing.world.network import SimLink
-from crewd.testing.world.processes import Process, Processes
+from crewd.testing.world.processes import Processes, SimProcess
 from crewd.testing.world.recalled import attempt_differs, live_of, run_differs
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
@@ -123,7 +123,7 @@ class World:
         self._kill_after = ""
         self._turns_before = 0
         self.story: list[str] = []
-        self.crewd: Crewd | None = Crewd(self, next(self._pids))
+        self.crewd: SimCrewd | None = SimCrewd(self, next(self._pids))
 
     def free_memory(self) -> int:
         """Bytes; at times there are none."""
@@ -191,7 +191,7 @@ class World:
     def start_crewd(self) -> None:
         """Start crewd if it is not running."""
         if self.crewd is None:
-            self.crewd = Crewd(self, next(self._pids))
+            self.crewd = SimCrewd(self, next(self._pids))
 
     def kill_guardian(self) -> None:
         """SIGKILL."""
@@ -532,7 +532,7 @@ class World:
         self.processes.proven.clear()
         return SimGuardian(self.processes, self.guardian_disk, self.clock.monotonic, self.free_memory)
 
-    def _start(self, key: Key, bootstrap: Bootstrap, begun: Callable[[Process | None], None]) -> None:
+    def _start(self, key: Key, bootstrap: Bootstrap, begun: Callable[[SimProcess | None], None]) -> None:
         plan, guardian = self.plans[bootstrap.worker.call.partition(":")[2]], self.house.guardian
 
         def bear() -> None:
@@ -549,7 +549,7 @@ class World:
 
         self.later_call(BIRTH_SECONDS, bear)
 
-    def _process_ended(self, process: Process) -> None:
+    def _process_ended(self, process: SimProcess) -> None:
         if process.worker is not None:
             self.workers = [worker for worker in self.workers if worker is not process.worker]
         if self.house.guardian is not None:
@@ -655,7 +655,7 @@ class World:
             if news_of(event, run.name, single=run.workflow.single) is not None:
                 self.laws.hold(law, event.seq in client.told, f"{client.name} was never told {event.type} ({event.seq})")
 
-    def _no_crash(self, crewd: Crewd) -> None:
+    def _no_crash(self, crewd: SimCrewd) -> None:
         # Who is not given a turn for as long as this world likes is killed when its time to stop is over: that is in order.
         crashes = [
             (name, str(reason))
@@ -664,7 +664,7 @@ class World:
         ]
         self.laws.hold("no actor crashes", not crashes, f"{crashes}")
 
-    def _nothing_left(self, crewd: Crewd) -> None:
+    def _nothing_left(self, crewd: SimCrewd) -> None:
         system, law = crewd.scheduler.system, "nothing is left at rest"
         names = sorted(ref.name for ref in system.alive())
         parts = ["root", "store", "reader", "guardian", "gateway", "slots", "runs", "front"]
