@@ -12,6 +12,7 @@ import msgspec
 from crewd.actors import Lane, Ref
 from crewd.model.budget import Used
 from crewd.model.errors import CrewdError
+from crewd.model.reasons import CancelReason
 from crewd.model.rows import CancelInfo
 from crewd.protocol import guardian as gd
 from crewd.protocol import replies as rl
@@ -166,6 +167,14 @@ class Stop(msgspec.Struct, frozen=True):
 
     mode: Literal["drain", "end", "keep"]
     cancel: CancelInfo
+
+
+def stop(mode: Literal["drain", "end", "keep"], grace_seconds: float, wall: float, how: str = "graceful") -> Stop:
+    """The order to stop, given at `wall`, with the cancel that ends every run if it comes to that."""
+    cancel = CancelInfo(
+        reason=CancelReason.SHUTDOWN, mode=how, grace_seconds=grace_seconds, requester="crewd", requested_at=wall
+    )  # fmt: skip
+    return Stop(mode, cancel)
 
 
 class WorkerConnected(msgspec.Struct, frozen=True):

@@ -90,6 +90,11 @@ class Directory:
 
     _parts: dict[str, AnyRef] = field(default_factory=dict)
 
+    def respond(self, caller: Caller, reply: Reply) -> None:
+        """Send a reply on its way. Between the end and the restart of the gateway it is lost: the caller asks again."""
+        if self.way_out is not None:
+            self.way_out.respond(caller, reply)
+
     def part(self, part: Part[M]) -> Ref[M]:
         """The living ref of a part. Raises Unavailable between its end and its restart."""
         ref = self.find(part)

@@ -8,7 +8,7 @@ Tests: tests/testing/world/test_machine.py, tests/test_lifecycle.py.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from loguru import logger
 from msgspec.structs import replace
@@ -542,18 +542,7 @@ class Front(Actor[cm.FrontMessage]):
         )
 
     def _respond(self, caller: Caller, reply: cm.Reply) -> None:
-        way_out = self._services.directory.way_out
-        if way_out is not None:
-            way_out.respond(caller, reply)
-
-
-def shutdown(services: Services, mode: Literal["drain", "end", "keep"], grace_seconds: float, how: str = "graceful") -> cm.Stop:
-    """The order to stop, with the cancel that ends every run if it comes to that."""
-    cancel = CancelInfo(
-        reason=CancelReason.SHUTDOWN, mode=how, grace_seconds=grace_seconds, requester="crewd",
-        requested_at=services.clock.wall(),
-    )  # fmt: skip
-    return cm.Stop(mode, cancel)
+        self._services.directory.respond(caller, reply)
 
 
 def _request_key(command: cm.Command, start: rq.StartRun) -> str:

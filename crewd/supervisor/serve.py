@@ -38,7 +38,6 @@ from crewd.supervisor.daemon_log import start_log
 from crewd.supervisor.directory import FRONT, GUARDIAN, Directory
 from crewd.supervisor.examine import examine
 from crewd.supervisor.files_link import FilesLink
-from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway.wire import ZmqWire
 from crewd.supervisor.guardian_socket import UnixGuardianSocket
 from crewd.supervisor.home_lock import take_home
@@ -198,7 +197,8 @@ class _Crewd:
         mode = self._held.now.on_sigterm if self._signals == 1 else "end"
         logger.info("signal {}: stopping ({})", signal.Signals(number).name, mode)
         front = self._services.directory.find(FRONT) if self._signals < FORCE_SIGNALS else None
-        order = shutdown(self._services, mode, GRACE_SECONDS_SHORT, "graceful" if self._signals == 1 else "now")
+        how = "graceful" if self._signals == 1 else "now"
+        order = cm.stop(mode, GRACE_SECONDS_SHORT, self._services.clock.wall(), how)
         if front is None or not front.offer(order, lane=Lane.CONTROL):
             self._stop_tree()
 

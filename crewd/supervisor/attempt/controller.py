@@ -346,9 +346,8 @@ class Controller(Actor["cm.ControllerMessage | AcknowledgeDue"]):
         return isinstance(effect, do.EndWorker) or (isinstance(effect, do.Say) and effect.urgent)
 
     def _respond(self, caller: Caller | None, reply: cm.Reply) -> None:
-        way_out = self._services.directory.way_out
-        if caller is not None and way_out is not None:  # else the caller asks again
-            way_out.respond(caller, reply)
+        if caller is not None:
+            self._services.directory.respond(caller, reply)
 
     def _tell_run(self, message: cm.Waits | cm.Spent) -> None:
         if isinstance(message, cm.Spent) and not self._run.workflow.budget.bounded:

@@ -30,7 +30,6 @@ from crewd.store.messages import Resolved
 from crewd.supervisor import commands as cm
 from crewd.supervisor.caller import Caller
 from crewd.supervisor.directory import FRONT
-from crewd.supervisor.front import shutdown
 from crewd.supervisor.gateway import doctor
 from crewd.supervisor.gateway.clients import Client
 from crewd.supervisor.gateway.pace import Pace
@@ -311,7 +310,7 @@ class Serving:
             case rq.StopDaemon(grace_seconds, mode, intent):
                 check_intent(intent, "to stop crewd", required=services.config.require_intent and mode == "end")
                 self._send(caller, rl.Done())
-                order = shutdown(services, mode, grace_seconds)
+                order = cm.stop(mode, grace_seconds, services.clock.wall())
                 services.directory.part(FRONT).tell(order, lane=Lane.CONTROL)
             case _ if isinstance(request, rq.ForFront):
                 self._command(cm.Command(caller, request))

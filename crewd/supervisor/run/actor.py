@@ -367,9 +367,7 @@ class RunActor(Supervisor[cm.RunMessage]):
 
     def respond(self, caller: Caller, reply: cm.Reply) -> None:
         """See `RunShell`."""
-        way_out = self.services.directory.way_out
-        if way_out is not None:
-            way_out.respond(caller, reply)
+        self.services.directory.respond(caller, reply)
 
     def record(
         self,
