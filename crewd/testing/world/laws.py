@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from crewd.model import events as ev
-from crewd.model.budget import Used
 from crewd.model.errors import Refused
 from crewd.model.ids import task_id
 from crewd.model.message_kinds import MAILBOX_KINDS
@@ -41,6 +40,7 @@ from crewd.protocol import requests as rq
 from crewd.store.fold import Row, attempt_key
 from crewd.store.rebuild import rebuild
 from crewd.supervisor.gateway.wire import Side
+from crewd.testing.world.law_budget import BudgetLaws
 
 if TYPE_CHECKING:
     from crewd.guardian.tree import Key
@@ -95,11 +95,7 @@ class Laws:
         self._started_for: set[str] = set()
         self._orders: gd.StreamCodec[gd.Order] = gd.StreamCodec(gd.ORDERS)
         self._waiting: dict[str, set[str]] = {}
-        self._used: dict[str, dict[str, Used]] = {}
-        self._reached: dict[str, tuple[str, int]] = {}
-        """By run: the task whose report used the budget up, and the event."""
-        self._last_start: dict[str, int] = {}
-        self._run_ends: dict[str, int] = {}
+        self._budget = BudgetLaws(self.hold, self._run_row)
         self._seq = 0
         self._ends: dict[tuple[str, str, int], int] = {}
         self._of_run: dict[str, set[int]] = {}
@@ -156,6 +152,7 @@ class Laws:
         if isinstance(body, ev.TaskClaimed | ev.TaskUnclaimed | ev.TaskEnded | ev.TaskRequeued):
             self._claimed(event, body)
         self._nothing_after_the_end(event, attempt)
+        self._budget.event(event)
         if isinstance(body, _LEAVES_WORK):
             self._at_work.discard(event.task)
         match body:
@@ -169,12 +166,7 @@ class Laws:
                     self._barred = {task for task in self._barred if not task.startswith(f"{event.run}/")}
             case ev.TaskAdded():
                 self._added(event, body)
-            case ev.UsageReported(turns=turns):
-                self._spent(event, attempt_key(event.task, event.epoch), Used(turns))
-            case ev.RunChildUsed(child, used):
-                self._spent(event, child, used)
             case ev.RunReopened():
-                self.hold("a used budget starts nothing", event.run not in self._reached, f"{event.run} was opened again")
                 self._ended.discard(event.run)
                 self._cancelled_at.pop(event.run, None)
             case ev.TaskRequeued(message, barred=barred):
@@ -182,7 +174,6 @@ class Laws:
                 self._requeued(event, message)
             case ev.RunEnded():
                 self._ended.add(event.run)
-                self._run_ends[event.run] = event.seq
                 self._blocked.pop(event.run, None)
             case ev.TaskEnded():
                 self._ended.add(event.task)
@@ -200,9 +191,6 @@ class Laws:
                 before = [a for a in self._of_task(event.task) if a.status not in ATTEMPT_TERMINAL]
                 self.hold("one live attempt per task", not before, f"{attempt} was reserved while {before} live")
                 self._no_more_tries(event)
-                spender, _ = self._reached.get(event.run, ("", 0))
-                self.hold("a used budget starts nothing", event.task != spender, f"{attempt} was reserved")
-                self._last_start[event.run] = event.seq
                 self.hold("what a hook blocks waits for approval", event.task not in self._barred, f"{attempt} was reserved")
                 self._may_start(event)
             case ev.MessageAccepted():
@@ -229,23 +217,6 @@ class Laws:
                 self.hold("follow-ups before the natural stop", not waiting, f"{attempt} may stop before {waiting}")
             case _:
                 pass
-
-    def _spent(self, event: ev.Event, by: str, amount: Used) -> None:
-        run = self._run_row(event.run)
-        used = self._used.setdefault(event.run, {})
-        used[by] = amount
-        if run is not None and run.workflow.budget.reached(sum(used.values(), start=Used())):
-            self._reached.setdefault(event.run, (event.task, event.seq))
-
-    def _counts_below(self, child: RunRow) -> None:
-        """A run that has ended has told all that it has used to each run above it that has ended later."""
-        used = self._used.get(child.id, {})
-        own = sum((amount for key, amount in used.items() if key.startswith(f"{child.id}/")), start=Used())
-        for above in filter(None, map(self._run_row, child.above)):
-            self.hold("what is below a run counts", child.id in above.below, f"{above.id} does not know of {child.id}")
-            if self._run_ends.get(child.id, self._seq) < self._run_ends.get(above.id, 0):
-                told = above.below.get(child.id)
-                self.hold("what is below a run counts", told == own, f"{child.id} has used {own}, {above.id} knows of {told}")
 
     def _may_start(self, event: ev.Event) -> None:
         """What blocks a run, and what its other steps are at, let this step start."""
@@ -503,10 +474,7 @@ class Laws:
             match row:
                 case RunRow():
                     self.hold("everything ends", row.status in RUN_TERMINAL, f"run {key} is {row.status}")
-                    _, reached = self._reached.get(key, ("", self._seq))
-                    within = row.cancel is not None or self._last_start.get(key, 0) < reached
-                    self.hold("a used budget starts nothing", within, f"run {key} went on")
-                    self._counts_below(row)
+                    self._budget.at_rest(row, self._seq)
                     joined = [k for kind, k in self.rows if kind is MessageRow and k.startswith(f"{key}:join")]
                     self.hold("each end of a joined run is told once", len(joined) == row.openings * row.workflow.joins, key)
                 case TaskRow():
