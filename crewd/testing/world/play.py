@@ -22,8 +22,9 @@ from crewd.model.statuses import TASK_TERMINAL, TaskStatus
 from crewd.model.terms import USUAL, Terms
 from crewd.protocol import requests as rq
 from crewd.testing.world.faults import NONE, Faults
+from crewd.testing.world.scenario import Gate
 from crewd.testing.world.worker import Plan, SimWorker
-from crewd.testing.world.world import Gate, World
+from crewd.testing.world.world import World
 
 PLANS: Mapping[str, Plan] = {
     "plain": Plan(),

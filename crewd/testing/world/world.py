@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,14 +20,11 @@ from crewd.client.conversation import AGAIN_BEATS
 from crewd.clock import SeededChance
 from crewd.guardian.tree import Key
 from crewd.model import events as ev
-from crewd.model.agent import Access
-from crewd.model.budget import Budget
-from crewd.model.hooks import Hook
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.news import news_of
 from crewd.model.rows import AskRow, AttemptRow, ClientRow, RunRow
 from crewd.model.statuses import ATTEMPT_TERMINAL, RUN_TERMINAL, RunStatus
-from crewd.model.workflow import PLANNER, Effectiveness, Join, Step, WorkerSpec, Workflow
+from crewd.model.workflow import Join
 from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
 from crewd.protocol.bootstrap import Bootstrap
@@ -48,6 +45,7 @@ from crewd.testing.world.laws import LawBroken, Laws
 from crewd.testing.world.network import SimLink
 from crewd.testing.world.processes import Processes, SimProcess
 from crewd.testing.world.recalled import attempt_differs, live_of, run_differs
+from crewd.testing.world.scenario import Gate, workflow_of
 from crewd.testing.world.worker import Plan, SimWorker, Witness
 
 LAST_SECONDS = 1_200.0
@@ -63,30 +61,6 @@ DELAY_SECONDS = 0.2
 BIRTH_SECONDS = 0.01
 FIRST = 0
 """The order that always takes the oldest: shrinking leads here."""
-
-
-Gate = Literal["", "plan", "adaptive", "unfit", "key", "block", "fail", "hook", "budget", "shared_budget"]
-_ACCESS: dict[Gate, tuple[Access, ...]] = {
-    "": ("",), "plan": ("", "", "shared"), "adaptive": ("",), "unfit": ("",), "key": ("exclusive", "shared", "shared"),
-    "block": ("",), "fail": ("",), "hook": ("",),
-    "budget": ("",), "shared_budget": ("",),
-}  # fmt: skip
-"""The access of the steps of a run, one after the other."""
-MATE = "mate"
-"""The role of the tasks of plans."""
-PLANNED = Plan()
-BUDGET_TURNS: Mapping[Gate, int] = {"budget": 3, "shared_budget": 5}
-_GUARD: dict[Gate, Effectiveness] = {"block": "block", "fail": "fail"}
-
-
-_GUARDS = (Hook("guard", "before_task_start", "true", blocking=True, timeout_seconds=60.0),)
-
-
-def _spec(plan: Plan, call: str) -> WorkerSpec:
-    return WorkerSpec(
-        call="" if plan.outside else f"world:{call}", orphan_grace_seconds=60.0, retry=plan.retry, restart=plan.restart,
-        limits=plan.limits, outside=plan.outside, hooks=_GUARDS if plan.barred_first and not plan.outside else (),
-    )  # fmt: skip
 
 
 class World:
@@ -239,38 +213,9 @@ class World:
         self, client: SimClient, name: str, steps: dict[str, tuple[Plan, tuple[str, ...]]], limit: int = 0, parent: str = "",
         join: Join = "off", gate: Gate = "", on_parent: Literal["end", "keep"] = "end",
     ) -> str:  # fmt: skip
-        """Ask for a run: its steps by name, each with a plan and what it depends on. `parent`: the attempt that asks.
-
-        `gate`: the first step makes a plan that is to be approved, or one that adds steps (at once, or the one of its second
-        attempt), or the steps are exclusive and shared ones of one conflict key, or a worker of which nothing was seen blocks
-        the run, or fails, or a hook that takes long blocks the first attempt of each step, or the run
-        has a budget of so many turns that a run of several steps uses it up, or the runs that its workers start.
-        """
-        adaptive = gate in {"adaptive", "unfit"}
-        if gate == "hook":
-            steps = {step: (msgspec.structs.replace(plan, barred_first=1), after) for step, (plan, after) in steps.items()}
-        if gate == "budget":
-            steps = {step: (msgspec.structs.replace(plan, spends=True), after) for step, (plan, after) in steps.items()}
-        for index, (step, (plan, _)) in enumerate(steps.items()):
-            self.plans[f"{name}_{step}"] = msgspec.structs.replace(plan, hands_in=gate) if adaptive and index == 0 else plan
-            self.plans[f"{name}_{MATE}"] = PLANNED if plan.outside else plan
-        workflow = Workflow(
-            name=name,
-            steps=tuple(
-                Step(
-                    id=step, depends_on=after, role=PLANNER if gate == "plan" and index == 0 else "",
-                    access=_ACCESS[gate][index % len(_ACCESS[gate])], conflict_key="k" if gate == "key" else "",
-                    effectiveness=_GUARD.get(gate, ""), adaptive=adaptive and index == 0,
-                    worker=_spec(plan, f"{name}_{step}"),
-                )
-                for index, (step, (plan, after)) in enumerate(steps.items())
-            ),
-            plan_approval=gate == "plan",
-            budget=Budget(turns=BUDGET_TURNS.get(gate, 0)),
-            max_concurrency=limit,
-            join=join,
-            roles={MATE: Step(MATE, worker=_spec(self.plans[f"{name}_{MATE}"], f"{name}_{MATE}"))} if adaptive else {},
-        )  # fmt: skip
+        """Ask for a run of these steps (see `workflow_of`). `parent`: the attempt that asks."""
+        workflow, plans = workflow_of(name, steps, limit, join, gate)
+        self.plans |= plans
         return client.ask(
             rq.StartRun(
                 workflow=workflow, cwd="/", name=name, request_id=f"start-{name}", parent=parent, on_parent=on_parent
