@@ -68,8 +68,8 @@ VERBS: dict[str, dict[str, Verb]] = {
         "unsend": Verb("talk", "unsend", "Take a message back if the worker has not taken it."),
         "outbox": Verb("talk", "outbox", "List messages of yours that nobody has answered."),
         "attach": Verb("attach", "attach", "Show the terminal of a command, and type."),
-        "signal": Verb("talk", "signal_", "Send a signal to a command or worker."),
-        "cancel": Verb("talk", "cancel", "End runs or tasks, with proof that nothing is left."),
+        "signal": Verb("ending", "signal_", "Send a signal to a command or worker."),
+        "cancel": Verb("ending", "cancel", "End runs or tasks, with proof that nothing is left."),
     },
     "Take up what has ended": {
         "retry": Verb("again", "retry", "Do again what failed or was parked."),

@@ -526,10 +526,8 @@ class World:
         if self.crewd is not None:
             self.crewd.calls_left = None
         self.start_crewd()
-        hung, self.house.hung = (
-            self.house.hung,
-            False,
-        )  # outside of this world crewd always asks whether it is there; here not at rest
+        hung = self.house.hung
+        self.house.hung = False  # outside of this world crewd always asks whether it is there; here not at rest
         until, steps = self.clock.now + LAST_SECONDS, self.steps + REST_STEPS
         while self.clock.now < until and self.step():
             self.laws.hold("the world comes to rest", self.steps < steps, f"{REST_STEPS} steps, and time stands still")
