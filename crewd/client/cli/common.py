@@ -70,8 +70,16 @@ def say_within(text: str) -> None:
 
 def warn(text: str) -> None:
     """A line for people on stderr, beside what is printed. If it cannot be written, nothing stops and no exit code changes."""
-    with contextlib.suppress(OSError):
+    try:
         click.echo(plain(text), err=True)
+    except OSError:
+        close_off(2)
+
+
+def close_off(descriptor: int) -> None:
+    """Let nothing more go to a standard stream that cannot be written: what is still held back must not fail once more."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def say_hooks(asked: Iterable[HookRun]) -> None:
@@ -136,8 +144,7 @@ EXIT_CODES = {
 def unwritable(error: OSError, *, as_json: bool) -> NoReturn:
     """A file, or the output, cannot be read or written: say which and why."""
     what = error.filename if isinstance(error.filename, str) else "the output"
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still held back must not fail once more
+    close_off(1)
     fail(Unwritable(f"{what}: {error.strerror or error}"), as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import click
 
 from crewd import __version__
-from crewd.client.cli.common import PIPE_CLOSED, Options, fail, internal, unwritable, warn
+from crewd.client.cli.common import PIPE_CLOSED, Options, close_off, fail, internal, unwritable, warn
 from crewd.model.errors import CrewdError, UsageError, unencodable
 
 
@@ -234,7 +234,7 @@ class _Lazy(click.Group):
             warn("interrupted")
             sys.exit(130)
         except (BrokenPipeError, _OutputClosedError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads: the rest has nowhere to go
+            close_off(1)  # nobody reads
             sys.exit(PIPE_CLOSED)
         except UnicodeEncodeError as error:
             fail(unencodable(error), as_json="--json" in given)
@@ -257,8 +257,10 @@ def _wrong_usage(error: click.ClickException, given: list[str], *, as_json: bool
     hint = "put -- before a text that begins with -" if text and isinstance(error, click.NoSuchOption) else ""
     if as_json:
         fail(UsageError(error.format_message(), hint=hint), as_json=True)
-    with contextlib.suppress(OSError):  # as `warn` has it
+    try:
         error.show()
+    except OSError:
+        close_off(2)  # as `warn` does
     if hint:
         warn(f"({hint})")
     sys.exit(error.exit_code)
