@@ -84,14 +84,17 @@ def faults_of(each: Resource) -> list[Fault]:
 
 
 def in_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
-    """Faults of what a text names, with the line of each name: of a step, after its heading."""
+    """Faults of what a text names, with the line of each name: of a step, after its heading, or that of its heading."""
     lines = text.splitlines()
     found = []
     for fault in faults:
         step, name = _OF_STEP.match(fault.wrong), _NAMED.findall(fault.wrong)
-        heading = next((i for i, line in enumerate(lines) if step and re.fullmatch(rf"##\s+{re.escape(step[1])}\s*", line)), 0)
+        heading = next(
+            (i for i, line in enumerate(lines) if step and re.fullmatch(rf"##\s+{re.escape(step[1])}\s*", line)), None
+        )
         word = re.compile(rf"(?<![\w-]){re.escape(name[-1])}(?![\w-])") if name else None
-        at = next((i for i, line in enumerate(lines) if word and i >= heading and word.search(line)), None)
+        begin = heading or 0
+        at = next((i for i, line in enumerate(lines) if i >= begin and word.search(line)), None) if word else heading
         found.append(fault if at is None else Fault(f"line {at + 1}: {fault.wrong}", fault.hint))
     return found
 

@@ -15,7 +15,7 @@ from crewd.client import shapes
 from crewd.client.cli.common import Options, say_error, verb, warn
 from crewd.client.cli.resources import check_all, check_one, resource_in
 from crewd.client.cli.understood import tell_workflow
-from crewd.client.faults import faults_of_steps, in_lines, remarks_on_steps
+from crewd.client.faults import Fault, faults_of_steps, in_lines, remarks_on_steps
 from crewd.model.errors import UsageError
 from crewd.model.verification import with_verifications
 from crewd.model.workflow import check_workflow
@@ -41,12 +41,13 @@ def check(options: Options, source: str) -> None:
         understood = shapes.understand_workflow("/dev/stdin" if source == "-" else source)
     except UsageError as error:
         _tell_wrong(options, error)
+    text = Path(source).read_text("utf-8", "replace") if Path(source).is_file() else ""
     try:  # the runtime and the access of a step may be an agent's or a team's, who are not known here
         check_workflow(with_verifications(understood.workflow))
     except UsageError as error:
-        raise UsageError(f"{source}: {error.message}", hint=error.hint) from None
+        (fault,) = in_lines(text, [Fault(error.message, error.hint)])
+        raise UsageError(f"{source}: {fault.wrong}", hint=fault.hint) from None
     tell_workflow(options, understood)
-    text = Path(source).read_text("utf-8", "replace") if Path(source).is_file() else ""
     remarks, faults = (in_lines(text, each(understood.workflow)) for each in (remarks_on_steps, faults_of_steps))
     for fault in (*remarks, *faults):
         warn(f"{'' if source == '-' else f'{source}: '}{fault.wrong}{f' ({fault.hint})' if fault.hint else ''}")

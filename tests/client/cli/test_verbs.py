@@ -230,6 +230,8 @@ def test_a_workflow_is_shown_as_it_is_understood(shell: Shell) -> None:
     (shell.cwd / "d.md").write_text("## d\nagent: pi\n\nFix {gaol} now.\n")
     said = "d.md: line 4: step d: '{gaol}' is no input, and stays in its text as it is (did you mean {goal}?)"
     assert said in shell.run("check", "d.md").stderr
+    (shell.cwd / "v.md").write_text("## b\nrun: true\n\n## a.verify\nrun: true\n\n## a\nrun: true\nverify: make\n")
+    assert "v.md: line 4: step a.verify has the name of a verification" in shell.fails(2, "check", "v.md")
     (shell.cwd / "s.md").write_text("## s\nrun: echo ${goal} $goal\n\n## t\nrun: goal=1; echo $goal $HOME\n")
     said = "s.md: line 2: step s: '${goal}' is a variable of the shell, and nothing sets it (did you mean {goal}?)"
     assert [said, said.replace("${goal}", "$goal")] == shell.run("check", "s.md", "--json").stderr.splitlines()
