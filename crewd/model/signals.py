@@ -21,6 +21,11 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def how_ended(code: int | None) -> str:
+    """How a process ended, by the code that `subprocess` gives: `exit code 3`, `SIGKILL`; None is not known."""
+    return "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
+
+
 def signal_number(text: str) -> int:
     """The number of `HUP`, `SIGHUP`, `sighup`, `1`, `RTMIN+6` or `RTMAX-2`. UsageError for anything else."""
     name = text.strip().upper().removeprefix("SIG")

@@ -36,14 +36,15 @@ from crewd.model.json_line import json_line
 from crewd.model.limits import CHOICES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
-from crewd.model.signals import signal_name
+from crewd.model.signals import how_ended
 from crewd.protocol.reports import Applied, Asked, AskOver, OpClosed, OpOpened, Outcome, Settled, StopProposed
 from crewd.worker.call import completed, text_of, write_output
 from crewd.worker.child import LeftBehind
-from crewd.worker.command import TAIL_BYTES, known_of, not_started, tail_of
 from crewd.worker.file_tree import file_tree
 from crewd.worker.line_process import LineProcess
+from crewd.worker.program_start import not_started
 from crewd.worker.read_file import notes_of, read_file
+from crewd.worker.stderr_tail import TAIL_BYTES, known_of, tail_of
 from crewd.worker.token import Cancelled
 from crewd.worker.transcript import Transcript
 
@@ -576,7 +577,7 @@ class AgentProcess:
             return completed(self._stopped.text, self._bootstrap, tuple(self._warnings))
         child = None if self._process is None else self._process.child
         code = None if child is None else child.code
-        how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
+        how = how_ended(code)
         if self._process is not None:
             self._process.wait_for_errors()
         tail = tail_of(self._directory / "stderr", TAIL_BYTES, known_of(self._bootstrap))

@@ -20,18 +20,17 @@ from typing import IO, TYPE_CHECKING
 
 from crewd.model.errors import UsageError
 from crewd.model.ids import split_task_id
-from crewd.model.inputs import GOAL
-from crewd.model.known_secrets import KnownSecrets
 from crewd.model.limits import INLINE_BYTES_MAX, NOTE_CHARS_MAX
 from crewd.model.reasons import FailureReason, RefusalReason
-from crewd.model.redact import blot, clip, redact
+from crewd.model.redact import clip, redact
 from crewd.model.results import RESULT_BYTES_LEFT, result_file
-from crewd.model.shell import place_values, with_exec
-from crewd.model.signals import signal_name
+from crewd.model.signals import how_ended
 from crewd.protocol.reports import Applied, Outcome, Settled
 from crewd.worker.artifacts import pieces
 from crewd.worker.child import ChildProcess, LeftBehind
+from crewd.worker.program_start import InputError, argv_of, not_started
 from crewd.worker.pump import Pump
+from crewd.worker.stderr_tail import TAIL_BYTES, known_of, tail_of
 from crewd.worker.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -42,10 +41,6 @@ STDIN_SECONDS = 1.0
 """A command whose input was closed gets so long to end by that alone, at most half of its grace."""
 PIPES_SECONDS = 3.0
 """How long a descendant may hold the pipes after the command has ended."""
-TAIL_BYTES = 2_048
-"""Of stderr, in the error of a command that failed: every failure carries its cause."""
-TRANSIENT = frozenset({errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
-"""Errors of a start after which another try may succeed."""
 _NOT_FOUND = 127
 """What a shell exits with when it has not found a command."""
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
@@ -191,7 +186,7 @@ class CommandProcess:
 
     def _failed(self, code: int) -> Outcome:
         tail = tail_of(self._directory / "stderr", TAIL_BYTES, self._known)
-        how = signal_name(-code) if code < 0 else f"exit code {code}"
+        how = how_ended(code)
         if code == _NOT_FOUND and self._bootstrap.worker.shell:
             tail = f"{tail} (PATH={os.environ.get('PATH', '')})".strip()
         return Outcome(
@@ -320,17 +315,6 @@ class CommandProcess:
             desk.report(Settled(id=steer.id, outcome="done", note=note))
 
 
-def known_of(bootstrap: Bootstrap) -> KnownSecrets:
-    """The values of the run's secrets, which are in this process's environment and nowhere else."""
-    return KnownSecrets(os.environ.get(name, "") for name in bootstrap.masked)
-
-
-def argv_of(bootstrap: Bootstrap) -> list[str]:
-    """What is executed for the command of a worker."""
-    worker = bootstrap.worker
-    return list(worker.argv) or ["/bin/sh", "-c", with_exec(place_values(worker.shell, (GOAL, *bootstrap.inputs)))]
-
-
 def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> tuple[str, bool]:
     """Make standard output the output file of the step: the error if it cannot be, and whether a secret was masked in it."""
     if cut:
@@ -347,36 +331,6 @@ def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> tuple[str, bool
     return "", masked
 
 
-class InputError(OSError):
-    """The file that a command is to read cannot be used. The command itself was not looked for."""
-
-
-def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
-    """The outcome of a command that could not be executed, and whether another try may help."""
-    number = error.errno if isinstance(error, OSError) else None
-    why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
-    if isinstance(error, InputError):
-        why = str(error.strerror)
-    elif number == errno.ENOENT and "/" not in argv[0]:
-        why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
-    if number == errno.ENOENT and _directory_is_gone():
-        why = "the working directory is not there any more"
-    transient = number in TRANSIENT
-    return Outcome(
-        outcome="failed", reason=FailureReason.START_BUSY if transient else FailureReason.SPAWN_FAILED,
-        error=clip(why, NOTE_CHARS_MAX),
-        error_class=errno.errorcode.get(number, "") if number else "",
-    )  # fmt: skip
-
-
-def _directory_is_gone() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return True
-    return False
-
-
 def kept_from(descriptor: int, offset: int) -> int:
     """Where the first bytes are that are kept of a file, from `offset` on."""
     try:
@@ -391,15 +345,3 @@ def _as_text(data: bytes) -> str | None:
         return data.decode().rstrip("\n")
     except UnicodeDecodeError:
         return None
-
-
-def tail_of(path: Path, limit: int, known: KnownSecrets) -> str:
-    """The last `limit` bytes of a file, as text without secrets; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - limit - known.reach))
-            data = file.read(limit + known.reach)
-    except OSError:
-        return ""
-    return blot(known.in_bytes(data))[-limit:].decode("utf-8", "replace").strip()

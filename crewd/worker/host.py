@@ -19,7 +19,6 @@ from crewd.model.workflow import WorkerSpec
 from crewd.protocol import codec
 from crewd.protocol.bootstrap import Bootstrap
 from crewd.worker.call import load
-from crewd.worker.command import known_of
 from crewd.worker.context import Context
 from crewd.worker.declare import capabilities_of
 from crewd.worker.desk import Desk
@@ -27,6 +26,7 @@ from crewd.worker.hooks import before_start
 from crewd.worker.hosting import Hosting, begin_session
 from crewd.worker.link import Link, Waker, WorkerSocket
 from crewd.worker.runtimes import RUNNERS
+from crewd.worker.stderr_tail import known_of
 from crewd.worker.token import CancellationToken
 
 _ANY = ("steer", "follow_up")

@@ -19,13 +19,14 @@ from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.message_kinds import MESSAGE_KINDS, Purpose
 from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip
-from crewd.model.signals import signal_name
+from crewd.model.signals import how_ended
 from crewd.protocol import stdio
 from crewd.protocol.reports import Applied, Deliver, Outcome, Read, Settled, StopProposed
 from crewd.worker.call import completed
 from crewd.worker.child import LeftBehind
-from crewd.worker.command import TAIL_BYTES, argv_of, known_of, not_started, tail_of
 from crewd.worker.line_process import LineProcess
+from crewd.worker.program_start import argv_of, not_started
+from crewd.worker.stderr_tail import TAIL_BYTES, known_of, tail_of
 from crewd.worker.token import Cancelled
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Program:
         if end is None:
             if token.cancelled:
                 return Outcome(outcome="cancelled", reason=token.reason)
-            how = "exit code unknown" if code is None else f"exit code {code}" if code >= 0 else signal_name(-code)
+            how = how_ended(code)
             tail = tail_of(Path(self._bootstrap.directory) / "stderr", TAIL_BYTES, known_of(self._bootstrap))
             said = f"{how}, and it has not said how its work has ended"
             if self._last_complaint:
@@ -136,7 +137,7 @@ class Program:
         if code is None:
             warnings = (f"it had not exited {EXIT_SECONDS:g} s after its end",)
         elif code != 0 and end.state == "completed":
-            how = f"exit code {code}" if code > 0 else signal_name(-code)
+            how = how_ended(code)
             warnings = (f"{how}, after it had said that it was completed",)
         match end.state:
             case "completed":

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewd.model import variables
-from crewd.worker.command import argv_of, not_started
 from crewd.worker.hosting import begin_session
+from crewd.worker.program_start import argv_of, not_started
 
 if TYPE_CHECKING:
     from crewd.protocol.reports import Outcome
