@@ -16,7 +16,8 @@ def test_every_signal_has_a_name_that_means_it(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(None, "exit code unknown"), (0, "exit code 0"), (3, "exit code 3"), (-9, "SIGKILL"), (-32, "signal 32")]
+    ("code", "words"),
+    [(None, "exit code unknown"), (3, "exit code 3"), (0, "exit code 0"), (-9, "SIGKILL"), (-32, "signal 32")],
 )
 def test_an_end_is_said_by_its_code_or_its_signal(code: int | None, words: str) -> None:
     assert how_ended(code) == words
