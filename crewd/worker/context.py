@@ -18,7 +18,7 @@ import msgspec
 
 from crewd.model.arguments import checked
 from crewd.model.errors import CrewdError, DeadlineExceeded, UsageError
-from crewd.model.ids import ASK, IdSource, check_name
+from crewd.model.ids import ASK, MESSAGE, IdSource, check_name, is_id
 from crewd.model.limits import (
     ARTIFACTS_MAX,
     CHECKPOINT_BYTES_MAX,
@@ -198,9 +198,12 @@ class Context:
     def tell(self, text: str, *, priority: Literal["urgent", "normal", "low"] = "normal", reply_to: str = "") -> None:
         """Say something to people, without waiting for an answer: it lies in the mailbox until it is read.
 
-        `crew inbox` shows it. Raises UsageError for an empty text, or one of more than 65,536 characters, Cancelled.
+        `crew inbox` shows it. `reply_to`: the id of the message that it answers. Raises UsageError for an empty text, one of
+        more than 65,536 characters, or what is no id; Cancelled.
         """
         _check_text(text)
+        if reply_to and not is_id(reply_to, MESSAGE):
+            raise UsageError(f"reply_to {clip(reply_to, 64)!r} is not the id of a message", hint="Letter.id, or Message.id")
         self._alive()
         self.token.check()
         self._desk.report(Told(text=clip(text, TEXT_CHARS_MAX), priority=priority, reply_to=reply_to))

@@ -182,6 +182,7 @@ def test_a_fork_of_a_worker_does_not_speak_for_it(crew: Crew, tmp_path: Path, ca
 def test_what_cannot_be_said_is_an_error_in_the_line_that_says_it(crew: Crew, tmp_path: Path) -> None:
     calls = (
         "ctx.ask('n?', kind='choose', choices=[1, 2])", "ctx.ask('n?', default=True)", "ctx.tell('x', priority='high')",
+        "ctx.tell('x', reply_to='nope')",
         "ctx.ask('n?', kind='choose', choices=['x' * 1_200_000], timeout=3)",
         "ctx.ask('n?', kind='choose', choices=['x'] * 65)", "ctx.ask('n?', kind='bogus')", "ctx.ask(' ')",
         "ctx.ask('n?', kind='choose', choices=['a', 'b'], default='c', timeout=1)",
