@@ -181,7 +181,7 @@ class Serving:
         def found(named: Resolved) -> None:
             self._reached(caller, request, named.run, named.task, named.note)
 
-        if route(request).to in {To.READER, To.OUTPUT, To.KEEPER}:  # from here on: it may come again before this is answered
+        if route(request).to in {To.OUTPUT, To.KEEPER}:  # from here on: it may come again before this is answered
             self._asked.add(caller)
         self._questions.resolve(target, found, self._refused(caller))
 
