@@ -102,3 +102,30 @@ def test_what_a_killed_backup_left_is_no_backup_and_is_replaced(daemon: Daemon, 
     assert sorted(each.name for each in (tmp_path / "b").iterdir()) == ["archive", "crewd.db"]
     assert not (tmp_path / ".b.part").exists()
     wait_until(lambda: crew.doctor().healthy, "the home to be well")
+
+
+def test_a_restore_follows_no_link_and_removes_nothing_of_a_worker(
+    daemon: Daemon, crew: Crew, jobs_dir: str, tmp_path: Path
+) -> None:  # fmt: skip
+    _, waits = fill(crew, jobs_dir)
+    Shell(str(daemon.home.root), tmp_path).ok("backup", str(tmp_path / "b"))
+    shared, mine, elsewhere = (
+        daemon.home.shared(waits.id),
+        daemon.home.runs / waits.id / ".restored-mine",
+        tmp_path / "elsewhere",
+    )
+    mine.write_text("a worker's")
+    crew.stop_daemon(mode="end")
+    wait_until(lambda: daemon.stopped, "crewd to stop")
+    shutil.copytree(shared, elsewhere)
+    shutil.rmtree(shared)
+    (elsewhere / "a.txt").write_text("precious")
+    shared.symlink_to(elsewhere)
+    words = [sys.executable, "-m", "crewd", "--home", str(daemon.home.root), "restore", "--replace", str(tmp_path / "b")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert "a link is in the place of a directory" in done.stderr
+    assert (elsewhere / "a.txt").read_text() == "precious"
+    shared.unlink()
+    assert subprocess.run(words, capture_output=True, text=True, check=False, timeout=120).returncode == 0
+    assert (shared / "a.txt").read_text() == "of a\n"
+    assert mine.read_text() == "a worker's"

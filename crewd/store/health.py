@@ -8,6 +8,7 @@ Tests: tests/store/test_full_disk.py.
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import os
 import shutil
@@ -224,9 +225,8 @@ def restore(home: Home, backup: Path, clock: Clock, *, replace: bool) -> tuple[i
     if home.database.exists() and not replace:
         raise UsageError(f"{home.root} has a database", hint="--replace puts it into the quarantine")
     home.archive.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder in (home.root, home.archive, home.blobs, home.runs):
-        for left in folder.rglob(".restored-*") if folder != home.root else folder.glob(".restored-*"):
-            left.unlink()  # of a restore that was killed
+    for left in (*home.root.glob(".restored-*"), *home.archive.glob(".restored-*"), *home.blobs.rglob(".restored-*")):
+        left.unlink()  # of a restore that was killed; below `runs` such a name may be a worker's
     taken = _take_database(home, backup)
     try:
         events, archived = _checked(taken, backup)
@@ -316,6 +316,8 @@ def _copied(home: Home, backup: Path, wanted: Mapping[Path, Path]) -> dict[Path,
             if here.is_file() and filecmp.cmp(path, here, shallow=False):
                 continue
             _make_directories(here.parent)
+            if Path(os.path.realpath(here.parent)) != here.parent:  # a worker may have put a link there
+                raise OSError(errno.ELOOP, "a link is in the place of a directory", str(here.parent))
             copy = here.with_name(f".restored-{here.name}")
             copies[copy] = here
             shutil.copyfile(path, copy)
