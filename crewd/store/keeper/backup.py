@@ -54,7 +54,7 @@ def _backup(archives: Archives, made: Path) -> tuple[int, int, int, tuple[str, .
     try:
         differences, events = rebuild(copy)
         runs = copy.runs(ended=True, limit=1 << 31) + copy.runs(ended=False, limit=1 << 31)
-        artifacts = [row for _, row in copy.all_rows(ArtifactRow) if isinstance(row, ArtifactRow)]
+        artifacts = [row for _, row in copy.all_rows(ArtifactRow) if isinstance(row, ArtifactRow) and _has_blob(row)]
         results = set[str]()
         for _, row in copy.all_rows(AttemptRow):
             if isinstance(row, AttemptRow) and row.result is None and row.result_path:
@@ -86,11 +86,14 @@ def _backup(archives: Archives, made: Path) -> tuple[int, int, int, tuple[str, .
     return events, size, len(copied), named, len(lacks), tuple(gone[: kp.LACKS_MAX])
 
 
+def _has_blob(row: ArtifactRow) -> bool:
+    """Whether the bytes of an artifact are to be copied: few bytes are in its row."""
+    return row.size > 0 and not row.data and row.retention != "temporary"
+
+
 def _copy_blobs(files: RunFiles, rows: list[ArtifactRow], blobs: Path) -> Iterator[str]:
     """Copy what these artifacts have stored; those whose bytes are gone, or are not what they were, are named."""
     for row in rows:
-        if row.data or not row.size or row.retention == "temporary":
-            continue
         path = blob_path(blobs, row.sha256)
         if path.exists():
             continue
