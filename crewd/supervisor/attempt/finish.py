@@ -88,4 +88,5 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
     code = None if outcome is None else outcome.exit_code
     if code is not None:
         status = replace(status, code=code) if code >= 0 else replace(status, code=None, signal=-code)
-    return replace(status, cancelled=state.cancel is not None, timed_out=state.limit or status.timed_out)
+    limit = state.limit or state.start_limit or status.timed_out
+    return replace(status, cancelled=state.cancel is not None, timed_out=limit)

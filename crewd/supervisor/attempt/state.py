@@ -209,6 +209,15 @@ class Attempt(msgspec.Struct, frozen=True):
         return self.phase.limit if isinstance(self.phase, OverLimit | Cancelling) else ""
 
     @property
+    def start_limit(self) -> str:
+        """The bound that a worker has reached which never said hello; empty for none."""
+        match self.phase:
+            case StartTimedOut(_, waited) if 0 < self.rules.limits.task_seconds <= waited:
+                return "task_seconds"
+            case _:
+                return ""
+
+    @property
     def outcome(self) -> Outcome | None:
         """What the worker itself said of its end."""
         match self.phase:

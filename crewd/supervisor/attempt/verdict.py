@@ -33,9 +33,9 @@ def verdict(state: Attempt, exited: Exited) -> tuple[AttemptStatus, str, str]:
             return AttemptStatus.FAILED, FailureReason.LIMIT, f"{limit}: {text}"
         case _ if outcome is not None and outcome.outcome == "completed":
             return AttemptStatus.COMPLETED, "", ""  # a durable result wins, whatever was heard later of the process
-        case StartTimedOut(_, waited) if 0 < state.rules.limits.task_seconds <= waited:
+        case StartTimedOut(_, waited) if state.start_limit:
             text = f"it has run for {waited:.0f} s without a word, {state.rules.limits.task_seconds:g} s are allowed"
-            return AttemptStatus.FAILED, FailureReason.LIMIT, f"task_seconds: {text}"
+            return AttemptStatus.FAILED, FailureReason.LIMIT, f"{state.start_limit}: {text}"
         case StartTimedOut():
             allowed = START_SECONDS_MAX + state.rules.hook_seconds
             return AttemptStatus.FAILED, FailureReason.START_TIMEOUT, f"the worker said nothing for {allowed:g} s"

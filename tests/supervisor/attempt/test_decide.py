@@ -299,6 +299,7 @@ def test_the_time_of_a_task_counts_from_its_start_whether_or_not_its_worker_has_
     _, decision = decide(state, heard.Ended(Exited(task=T, epoch=1, cause="ended", exit=ExitStatus(signal=15)), (), 14.0))
     (ended,) = (event for event in decision.events if isinstance(event, ev.AttemptEnded))
     assert (ended.reason, ended.error.partition(":")[0]) == (FailureReason.LIMIT, "task_seconds")
+    assert ended.exit.timed_out == "task_seconds", "as of one that has said hello: a slow machine changes nothing"
 
 
 def test_a_worker_whose_hooks_may_take_their_time_is_waited_for_as_long() -> None:
