@@ -300,9 +300,9 @@ def test_the_brain_and_a_pinned_thread_answer_from_outside_and_late_asks_are_nev
         log: list[Any] = []
         pinned = system.spawn(ChildSpec("pinned", lambda: Echo(log), pinned=True), None)
         mine = system.spawn(ChildSpec("mine", Echo), None)
-        assert [pinned.ask(1, timeout=5), mine.ask(2, timeout=5)] == [1, 2]
+        assert [pinned.ask(1, timeout=120), mine.ask(2, timeout=120)] == [1, 2]
         with pytest.raises(ValueError, match="x"):
-            pinned.ask(ValueError("x"), timeout=5)
+            pinned.ask(ValueError("x"), timeout=120)
         gate = threading.Event()
 
         class Slow(Echo):
@@ -315,7 +315,7 @@ def test_the_brain_and_a_pinned_thread_answer_from_outside_and_late_asks_are_nev
         with pytest.raises(pykka.Timeout):
             slow.ask("too late", timeout=0.05)
         gate.set()
-        assert slow.ask("in time", timeout=5) == "in time"
+        assert slow.ask("in time", timeout=120) == "in time"
         assert "too late" not in log
         system.stop(slow, SHUTDOWN)
     finally:

@@ -91,7 +91,7 @@ def test_bodies_that_explode_are_refused_and_the_worker_can_go_on(crew: Crew, sp
         assert heard(speaker, "error")["error"]["code"] == "malformed"
     speaker.say("reports", "1", {"reports": [{"number": 1, "body": {"type": "outcome", "outcome": "completed", "result": 42}}]})
     assert heard(speaker, "ack")["upto"] == 1
-    run.wait(timeout=20)
+    run.wait(timeout=120)
     assert run.result(timeout=120) == 42
 
 

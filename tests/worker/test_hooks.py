@@ -284,7 +284,7 @@ def test_a_cancel_does_not_wait_for_a_hook(crew: Crew, tmp_path: Path, on: str) 
     run = run_with(crew, hook, shell="true")
     wait_until(begun.exists, "the hook")
     run.cancel(mode="now")
-    shown = run.wait(timeout=20).run
+    shown = run.wait(timeout=50).run
     assert shown.status == "cancelled"
     assert not sleepers(seconds)
 
