@@ -122,10 +122,14 @@ def _orphan(work: Callable[[], object]) -> None:
     os.wait()  # a zombie would still tell whose session it was
 
 
-def _become_agent(seconds: int, *, clean: bool) -> None:
+def _agent_words(seconds: int) -> list[str]:
     """As ssh-agent does: a process that may not be dumped, so that what is in its memory is hidden from its own user."""
     code = f"import ctypes, signal; signal.alarm({BOMB_SECONDS * 3}); ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); signal.pause()"
-    os.execve(sys.executable, [sys.executable, "-S", "-c", code, str(seconds)], {} if clean else dict(os.environ))
+    return [sys.executable, "-S", "-c", code, str(seconds)]
+
+
+def _become_agent(seconds: int, *, clean: bool) -> None:
+    os.execve(sys.executable, _agent_words(seconds), {} if clean else dict(os.environ))
 
 
 def agent(seconds: int) -> None:
@@ -141,13 +145,18 @@ def cleaned_agent(seconds: int) -> None:
 
 
 def adopted_by_the_zygote(seconds: int) -> None:
-    """A process without an environment whose parent is the worker's own."""
+    """A process without an environment whose parent is the worker's own.
+
+    Between the clone and the exec the child calls the system only: another thread may hold the lock of `malloc`. PyDLL: the
+    child has no other thread that could give the GIL back.
+    """
     clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
-    if (
-        ctypes.PyDLL(None).syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0) == 0
-    ):  # CLONE_PARENT; PyDLL: the child has no other thread that could give the GIL back
-        os.setsid()
-        _become_agent(seconds, clean=True)
+    system, words = ctypes.PyDLL(None), [os.fsencode(word) for word in _agent_words(seconds)]
+    argv, environment = (ctypes.c_char_p * (len(words) + 1))(*words, None), (ctypes.c_char_p * 1)(None)
+    syscall, setsid, execve = system.syscall, system.setsid, system.execve
+    if syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0) == 0:  # CLONE_PARENT
+        setsid()
+        execve(words[0], argv, environment)
     signal.pause()
 
 
