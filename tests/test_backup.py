@@ -49,7 +49,7 @@ def test_artifacts_results_and_outputs_are_in_a_backup(
     shell = Shell(str(daemon.home.root), tmp_path)
     result = left.result(timeout=60)
     shell.ok("backup", str(tmp_path / "b"))
-    assert not list(tmp_path.glob(".b.part"))
+    assert not list(tmp_path.glob(".b.*"))
     before = tree(tmp_path / "b")
     done = restore(tmp_path / "b", home / "other")
     assert done.returncode == 0, done.stderr
@@ -95,12 +95,15 @@ def test_a_copied_home_is_taken_back_with_what_its_log_adds(daemon: Daemon, crew
 
 def test_what_a_killed_backup_left_is_no_backup_and_is_replaced(daemon: Daemon, crew: Crew, tmp_path: Path) -> None:
     crew.exec(["true"], cwd="/").wait(timeout=120)
-    (tmp_path / ".b.part").mkdir()
-    (tmp_path / ".b.part" / "crewd.db").write_text("half")
+    left, other = tmp_path / f".b.{daemon.home.key}.part", tmp_path / ".b.part"
+    for each in (left, other):
+        each.mkdir()
+        (each / "crewd.db").write_text("half")
     shell = Shell(str(daemon.home.root), tmp_path)
     shell.ok("backup", str(tmp_path / "b"))
     assert sorted(each.name for each in (tmp_path / "b").iterdir()) == ["archive", "crewd.db"]
-    assert not (tmp_path / ".b.part").exists()
+    assert not left.exists()
+    assert (other / "crewd.db").read_text() == "half", "it is not this home's"
     wait_until(lambda: crew.doctor().healthy, "the home to be well")
 
 

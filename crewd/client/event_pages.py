@@ -61,7 +61,7 @@ def check_followed(*, follow: bool, last: int, epoch: int, since: float, until: 
     if since and until and since > until:
         raise UsageError("since is later than until: no event is between them", hint="exchange them")
     if follow and (last or epoch or since or until):
-        raise UsageError("what is followed is bounded by --after only", hint="leave out --follow, or the other bounds")
+        raise UsageError("--follow goes with --after, and with no other bound", hint="leave out --follow, or the other bounds")
 
 
 def ended_at(target: str) -> Call[float | None]:

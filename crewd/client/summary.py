@@ -27,7 +27,7 @@ RESULTS_MAX = 5
 GOAL_CHARS = 400
 LINE_CHARS = 200
 _TELLING = (TaskStatus.WAITING, TaskStatus.PARKED, TaskStatus.BACKOFF, TaskStatus.CLAIMED)
-"""What a run is said to be if one of its live tasks is."""
+"""Statuses of a live task that are shown as the status of its run."""
 
 
 def status_words(run: RunRow, tasks: Sequence[TaskRow]) -> str:

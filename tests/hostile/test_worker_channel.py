@@ -126,23 +126,6 @@ def test_reports_of_what_never_was_and_replays_change_nothing(crew: Crew, speake
     assert run.cancel(mode="now").verified
 
 
-@pytest.mark.usefixtures("daemon")
-def test_files_that_a_worker_says_it_has_left_and_has_not(crew: Crew, speaker: Speaker, tmp_path: Path) -> None:
-    run, mine = papers(crew, tmp_path / "a")
-    speaker.say("hello", "", hello(mine))
-    heard(speaker, "welcome")
-    artifact = {"type": "artifact", "id": "1", "name": "a.txt", "path": "artifacts/a.txt", "sha256": "0" * 64, "size": 3}
-    outcome = {"type": "outcome", "outcome": "completed", "result_path": f"{mine['directory']}/result.json"}
-    speaker.say("reports", "1", {"reports": [{"number": 1, "body": artifact}, {"number": 2, "body": outcome}]})
-    assert heard(speaker, "ack")["upto"] == 2
-    run.wait(timeout=120)
-    shown = run.show()
-    assert (shown.run.status, shown.tasks[0].reason) == (RunStatus.FAILED, "output_lost")
-    assert not shown.artifacts
-    assert any("a.txt" in each.text for each in shown.notices)
-    assert crew.doctor(check=True).healthy
-
-
 @pytest.mark.parametrize(
     "words",
     [b"\x91" * 900_000, b"\xc1", b"\xdd\xff\xff\xff\xff",

@@ -151,7 +151,7 @@ def _tell(options: Options, document: object, words: str) -> None:
 
 
 def _cancel(crew: Crew, order: rq.Cancel, until: float) -> rl.CancelReply:
-    """Carry a cancel out; what holds it up is said while it waits. DeadlineExceeded if it has not ended at `until`."""
+    """Cancel, and say meanwhile what the cancel waits for. Raises DeadlineExceeded if the run has not ended at `until`."""
     clock = SystemClock()
     while True:
         left = max(0.1, until - clock.monotonic())

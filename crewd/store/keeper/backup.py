@@ -31,7 +31,7 @@ def backup(archives: Archives, path: Path) -> kp.BackupReply:
         raise UsageError(f"{path} is not an absolute path")
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} exists", hint="a backup is a new directory")
-    made = path.with_name(f".{path.name}.part")
+    made = path.with_name(f".{path.name}.{archives.home.key}.part")  # of this home: nobody else's folder has this name
     try:
         shutil.rmtree(made, ignore_errors=True)  # of a backup that was killed
         for folder in (made, made / "archive"):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 from loguru import logger
 from msgspec.structs import replace
 
-from crewd import worker_files
 from crewd.actors import Actor, ActorDead, Lane, Timer
 from crewd.model.agent import conversation_of
 from crewd.model.budget import Used
@@ -301,17 +300,15 @@ class Controller(Actor["cm.ControllerMessage | AcknowledgeDue"]):
         )
 
     def _checked(self, event: heard.AttemptEvent) -> heard.AttemptEvent:
-        """What the worker says, after a look at the files that it names."""
+        """What the worker says; a result that it says to lie where nobody would look for it is no result."""
         match event:
-            case heard.Reported(report) if isinstance(report.body, rp.Outcome | rp.Artifact):
-                return msgspec.structs.replace(event, report=self._in_its_place(report))
+            case heard.Reported(report) if isinstance(report.body, rp.Outcome):
+                return msgspec.structs.replace(event, report=in_its_place(report, self._own_directory()))
             case heard.Ended(_, words) if words:
-                return msgspec.structs.replace(event, unsent_reports=tuple(map(self._in_its_place, words)))
+                own = self._own_directory()
+                return msgspec.structs.replace(event, unsent_reports=tuple(in_its_place(each, own) for each in words))
             case _:
                 return event
-
-    def _in_its_place(self, report: rp.Report) -> rp.Report:
-        return in_its_place(report, self._own_directory(), str(self._services.home.blobs), is_own_file)
 
     def _own_directory(self) -> str:
         return str(self._services.home.attempt(self._state.task, self._state.epoch))
@@ -519,15 +516,6 @@ class Controller(Actor["cm.ControllerMessage | AcknowledgeDue"]):
                 PARENT_TOKEN: self._services.tokens.of_parent(task, epoch),
             },
         )
-
-
-def is_own_file(path: str) -> bool:
-    """Whether there is a file in a worker's directory, as the readers of results find it."""
-    try:
-        with worker_files.opened(Path(path).parent, Path(path).name, alone=False):
-            return True
-    except OSError:
-        return False
 
 
 def _words(raw: bytes) -> tuple[rp.Report, ...]:

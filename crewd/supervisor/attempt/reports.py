@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import assert_never
 
 import msgspec
 from msgspec.structs import replace
 
 from crewd.model import events as ev
-from crewd.model.home import blob_path
 from crewd.model.hooks import HOOKS_MAX, HookRun
 from crewd.model.limits import (
     ARTIFACT_BYTES_MAX,
@@ -301,8 +299,6 @@ def _wrong_in(said: rp.Artifact) -> str:
         return "sha256 is no hash"
     if said.data and (len(said.data) != said.size or hashlib.sha256(said.data).hexdigest() != said.sha256):
         return "its data is not what size and sha256 say"
-    if said.size and not said.data and not said.path:
-        return "its bytes are neither in the report nor among the blobs"
     return ""
 
 
@@ -339,32 +335,20 @@ def _outcome(state: Attempt, outcome: rp.Outcome, number: int) -> Next:
     return state, Decision((*process, body, *raised), (do.EndWorker(EXIT_SECONDS, TERM_SECONDS_GRACEFUL), quiet))
 
 
-def in_its_place(report: rp.Report, directory: str, blobs: str, is_file: Callable[[str], bool]) -> rp.Report:
-    """The report, after a look at the file that it names.
+def in_its_place(report: rp.Report, directory: str) -> rp.Report:
+    """The report; an outcome whose `result_path` is no file for a result in the attempt's directory is a failed one.
 
-    An outcome whose `result_path` is no file for a result in the attempt's directory becomes a failed one. An artifact whose
-    bytes are neither in the report nor in the folder `blobs` gets an empty path. `is_file`: whether a path is a file, and no
-    link to one.
+    Nobody looks here whether the file is there: the files of workers are asked of the guardian, when they are read.
     """
-    match report.body:
-        case rp.Outcome() if report.body.result_path:
-            return replace(report, body=_result_in_its_place(report.body, directory, is_file))
-        case rp.Artifact(sha256=sha256, size=size, data=b"") if size and _HASH.fullmatch(sha256):
-            there = is_file(str(blob_path(Path(blobs), sha256)))
-            return report if there else replace(report, body=replace(report.body, path=""))
-        case _:
-            return report
-
-
-def _result_in_its_place(outcome: rp.Outcome, directory: str, is_file: Callable[[str], bool]) -> rp.Outcome:
+    outcome = report.body
+    if not isinstance(outcome, rp.Outcome) or not outcome.result_path:
+        return report
     path = PurePath(outcome.result_path)
-    if path.name not in rp.RESULT_FILES or path.parent != PurePath(directory):
-        error = f"result_path is {clip(str(path), 200)!r}, and not the file result.json in the directory of the attempt"
-    elif not is_file(outcome.result_path):
-        error = f"the worker has left no file {path.name} in the directory of the attempt, although its outcome says so"
-    else:
-        return outcome
-    return replace(outcome, outcome="failed", reason=FailureReason.OUTPUT_LOST, result_path="", error=error)
+    if path.name in rp.RESULT_FILES and path.parent == PurePath(directory):
+        return report
+    error = f"result_path is {clip(str(path), 200)!r}, and not the file result.json in the directory of the attempt"
+    failed = replace(outcome, outcome="failed", reason=FailureReason.OUTPUT_LOST, result_path="", error=error)
+    return replace(report, body=failed)
 
 
 def _kept(outcome: rp.Outcome) -> rp.Outcome:
