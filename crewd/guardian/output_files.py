@@ -43,11 +43,17 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 def read_output(directory: Path, stream: str, offset: int, limit: int) -> Piece:
-    """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it."""
+    """Up to `limit` bytes from `offset` (negative: counted from the end), or from where the kept part begins after it.
+
+    Raises FileNotFoundError or `NotOurs` if there is neither the file nor its end.
+    """
     try:
         return read_kept(directory, stream, offset, limit)
     except (FileNotFoundError, worker_files.NotOurs):
-        return _from_tail(directory, stream, offset, limit)
+        piece = _from_tail(directory, stream, offset, limit)
+        if piece is None:
+            raise
+        return piece
 
 
 def read_kept(
@@ -88,13 +94,13 @@ def kept_from(descriptor: int, offset: int) -> int:
         return offset  # a file system without holes: everything is kept
 
 
-def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece:
+def _from_tail(directory: Path, stream: str, offset: int, limit: int) -> Piece | None:
     if stream not in {"stdout", "stderr"}:
-        return Piece(b"", 0, 0)
+        return None
     try:
         tail = msgspec.msgpack.decode(worker_files.read(directory, EXIT_FILE, EXIT_BYTES_MAX), type=Tail)
     except (OSError, msgspec.DecodeError):
-        return Piece(b"", 0, 0)
+        return None
     data, begin = (tail.stderr, tail.stderr_at) if stream == "stderr" else (tail.stdout, tail.stdout_at)
     size = begin + len(data)
     offset = min(size, max(begin, offset if offset >= 0 else size + offset))
@@ -106,7 +112,10 @@ def tail_of(directory: Path, known: KnownSecrets) -> Tail:
     ends: list[tuple[bytes, int]] = []
     for stream in ("stdout", "stderr"):
         limit = TAIL_BYTES + known.reach
-        read = read_output(directory, stream, -limit, limit)
+        try:
+            read = read_output(directory, stream, -limit, limit)
+        except (FileNotFoundError, worker_files.NotOurs):
+            read = Piece(b"", 0, 0)
         kept = blot(known.in_bytes(read.data))[-TAIL_BYTES:]
         ends.append((kept, read.offset + len(read.data) - len(kept)))
     return Tail(*ends[0], *ends[1])

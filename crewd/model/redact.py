@@ -58,6 +58,7 @@ _NO_SECRET_NAMES = re.compile(
 """Names that end like one of a secret, and are none: special tokens of models, cursors, keys of tables (gitleaks allows
 most)."""
 _WORD = re.compile(r"[A-Za-z_.-]+\Z")
+_WORDS_OF_PATH = re.compile(r"[A-Za-z_./-]+\Z")
 _CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\??\.|::|->)[A-Za-z_]\w*)*[(\[]|[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]+)+\Z")
 """A call, an index or an attribute: what a program is made of, and no value."""
 _PLACE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]*\Z")
@@ -71,6 +72,19 @@ _ORDINARY = frozenset(
     }
 )  # fmt: skip
 """What stands behind `password:` in an ordinary sentence."""
+_IN_ERRORS = _ORDINARY | {
+    "access", "authentication", "authorization", "bearer", "busy", "command", "configuration", "connection", "contents",
+    "denied", "directory", "error", "exists", "failure", "filesystem", "forbidden", "format", "found", "illegal", "incomplete",
+    "input",
+    "interrupted", "malformed", "not", "only", "operation", "option", "output", "passwd", "permission", "read", "resource",
+    "bytes", "str", "struct", "stale", "success", "timeout", "token", "truncated", "unauthorized", "unavailable",
+    "unexpected", "unrecognized", "unsupported", "value", "verification",
+}  # fmt: skip
+"""The same in messages of errors and in declarations of types."""
+_ERROR = re.compile(r":[ ]{1,2}[A-Z][a-z]+(?:-[a-z]+)?[,;]?[ ][a-z(]")
+"""How a message of an error goes on behind a name: `passwd: Authentication token manipulation error`."""
+_TYPE = re.compile(r"(?:[a-z]+|[A-Z][a-z]{2,})(?:[A-Z][a-z]{2,})+\Z")
+"""The name of a class: capitals within, and letters behind each."""
 _SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
     "is", "must", "your", "enter", "please", "was", "are", "not", "confirm", "repeat", "forgot", "reset", "wrong", "characters",
 }  # fmt: skip
@@ -158,10 +172,16 @@ def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[Fo
         if named is not None:
             before = _as_text(text[max(0, match.start(named) - BEFORE_CHARS) : match.end(named)])
             name = re.split(r"[^\w.-]", before)[-1]
+            if _ERROR.match(_as_text(text[match.end(named) : match.end(group) + 3])):
+                continue
+            if before[: -len(name)].endswith("/") and (name == "passwd" or _WORD.match(value)):
+                continue  # a path, and what is wrong with it, or a line of /etc/passwd
             if not (_is_phrase(name, value) if group in _PHRASES else _is_secret(name, value)):
                 continue
         if group == "auth" and value.isalpha() and (value.islower() or value.istitle()):
             continue  # a word
+        if group in {"header", "bearer", "netrc"} and _is_ordinary(value):
+            continue
         yield match.start(), match.start(group), match.end(group)
 
 
@@ -173,12 +193,19 @@ def _is_secret(name: str, value: str) -> bool:
     """Whether what is assigned to a name like one of a secret may be one: no reference, no code, no ordinary word."""
     if _NO_SECRET_NAMES.search(name) or _CODE.match(value) or _PLACE.match(value) or len(set(value)) == 1:
         return False
-    if not _WORD.match(value):
-        return True
+    if _is_ordinary(value):
+        return False
     if "pass" in name.lower()[-12:] or name.lower().endswith("pwd"):
-        plain = value.strip("._-").lower()
-        return plain not in _ORDINARY and not (value.isupper() and "_" in value)
-    return len(value) >= 20 and value.isalpha()
+        return not (_WORD.match(value) and value.isupper() and "_" in value)
+    if not _WORDS_OF_PATH.match(value):
+        return True
+    return len(value) >= 20 and value.isalpha() and _TYPE.match(value) is None
+
+
+def _is_ordinary(value: str) -> bool:
+    """Whether it is made of words that stand in sentences, messages and declarations about secrets."""
+    parts = re.split(r"[._-]|(?<=[a-z])(?=[A-Z])", value.strip("._-!?"))
+    return all(part.lower() in _IN_ERRORS for part in parts)
 
 
 def _is_phrase(name: str, value: str) -> bool:

@@ -5,7 +5,8 @@ Tests: tests/hostile/test_clients.py, tests/client/cli/test_teams.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,14 +18,17 @@ from crewd.model.inputs import GOAL, placed_chars, resolve
 from crewd.model.inventory import check_kept
 from crewd.model.limits import ENV_BYTES_MAX, GOAL_BYTES_MAX, PASSED_BYTES_MAX, PLACED_CHARS_MAX, RUN_BYTES_MAX
 from crewd.model.packet import check_placed
-from crewd.model.redact import DEPTH_MAX, blot, is_deep, redact, redact_value
+from crewd.model.redact import DEPTH_MAX, MASK, blot, is_deep, redact, redact_value
 from crewd.model.results import with_results
 from crewd.model.runtimes import RUNTIMES, By
 from crewd.model.variables import check_variable
 from crewd.model.verification import with_verifications
-from crewd.model.workflow import Workflow, check_argument, check_workflow
+from crewd.model.workflow import Step, Workflow, check_argument, check_workflow
 from crewd.protocol.doors import check_secrets
 from crewd.protocol.requests import StartRun
+
+SHOWN_CHARS = 40
+"""What is shown of a text before the secret that it is refused for."""
 
 
 def startable(start: StartRun) -> tuple[Workflow, str, dict[str, str]]:
@@ -122,24 +126,40 @@ def _check_start(start: StartRun) -> None:
 def _check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
     """What is to be run is kept as it is: nothing can be masked in it. Raises UsageError naming where a secret stands."""
     plain = {"name": name, "request_id": request_id, "workflow": msgspec.to_builtins(workflow)}
-    where = _first_difference(plain, redact_value(plain), "the run").replace("the run.workflow", "workflow")
     steps = (*workflow.steps, *workflow.roles.values())
-    lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in steps}
-    where = where or next((what for what, line in lines.items() if redact(line) != line), "")
+    where, masked = _first_difference(plain, redact_value(plain), "the run")
+    if where:
+        where = _in_words(where.replace("the run.workflow", "workflow"), steps)
+    else:
+        lines = {f"the command of {step.id}": " ".join(step.worker.argv) for step in steps}
+        where, masked = next(((what, redact(line)) for what, line in lines.items() if redact(line) != line), ("", ""))
     inputs = {f"the input of {step.id}": step.worker.input for step in steps if step.worker.input}
     where = where or next((what for what, data in inputs.items() if blot(data) != data), "")
     if where:
-        raise UsageError(
-            f"{where} holds what looks like a secret, and crewd keeps what it runs",
-            hint="pass it in the environment: env_pass = ['NAME'] in crewd.toml, or let the worker read it from a file",
+        shown = f" ({around})" if (around := _around_mask(masked)) else ""
+        hint = (
+            "name a variable that holds it: --secret NAME, or env_pass = ['NAME'] in crewd.toml; or let the worker read a file"
         )
+        raise UsageError(f"{where} holds what looks like a secret{shown}, and crewd keeps what it runs", hint=hint)
 
 
-def _first_difference(plain: Any, masked: Any, where: str) -> str:
+def _in_words(where: str, steps: Sequence[Step]) -> str:
+    found = re.fullmatch(r"workflow\.steps\[(\d+)\]\.worker\.argv\[(\d+)\]", where)
+    return where if found is None else f"argument {found[2]} of the command of {steps[int(found[1])].id}"
+
+
+def _around_mask(masked: str) -> str:
+    """The line in which a secret was masked, as far as it helps to find it."""
+    before, mask, _ = masked.partition(MASK)
+    line = before.rpartition("\n")[2]
+    return f"{'...' if len(line) > SHOWN_CHARS else ''}{line[-SHOWN_CHARS:]}{mask}" if mask and line.strip() else ""
+
+
+def _first_difference(plain: Any, masked: Any, where: str) -> tuple[str, str]:
     if isinstance(plain, dict):
         pairs = ((plain[key], masked.get(key), f"{where}.{key}") for key in plain)
     elif isinstance(plain, list | tuple):
         pairs = ((each, masked[index], f"{where}[{index}]") for index, each in enumerate(plain))
     else:
-        return where if plain != masked else ""
-    return next((found for each in pairs if (found := _first_difference(*each))), "")
+        return (where, str(masked)) if plain != masked else ("", "")
+    return next((found for each in pairs if (found := _first_difference(*each))[0]), ("", ""))

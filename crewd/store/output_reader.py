@@ -26,7 +26,7 @@ from crewd.store.messages import Answer, Flushed, Read, ToStore
 from crewd.store.outputs import Outputs
 from crewd.store.overlay import Overlay
 from crewd.store.ports import Reading
-from crewd.store.run_files import AskFiles, RunFiles
+from crewd.store.run_files import NOTHING, AskFiles, RunFiles
 
 AROUND_BYTES = SECRET_CHARS_MAX
 AGAIN_SECONDS = 0.5
@@ -109,6 +109,9 @@ class OutputReader(Follower[Read]):
         begin = max(0, offset - AROUND_BYTES) if offset >= 0 else offset - AROUND_BYTES
         # A secret may begin before what is asked for, and end after it.
         around = self._outputs.output(attempt, name, begin, limit + 2 * AROUND_BYTES)
+        if around is None and ended and attempt.pid and name in {"stdout", "stderr"}:  # both were made when it was started
+            raise NotFound(f"the {name} of {task.id} is not here any more", hint="somebody has deleted the files of its run")
+        around = around or NOTHING
         piece = _within(around, offset, limit)
         at = piece.offset - around.offset
         masked = blot(around.data)[at : at + len(piece.data)]

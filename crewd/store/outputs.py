@@ -18,8 +18,8 @@ class Outputs:
         self._library = library
         self._files = files
 
-    def output(self, attempt: AttemptRow, name: str, offset: int, limit: int) -> Piece:
-        """Bytes of a file in an attempt's directory, see `ReadFile`; an empty piece if it is not there."""
+    def output(self, attempt: AttemptRow, name: str, offset: int, limit: int) -> Piece | None:
+        """Bytes of a file in an attempt's directory, see `ReadFile`; None if it is not there."""
         run, _, step = attempt.task.partition("/")
         bundle, path = self._library.bundle(run), f"{step}/{attempt.epoch}/{name}"
         if bundle is None:

@@ -24,9 +24,9 @@ class RunFiles:
     def __init__(self, ask: AskFiles) -> None:
         self._ask = ask
 
-    def read(self, run: str, name: bytes, offset: int, limit: int) -> fl.Piece:
-        """See `ReadFile`. An empty piece if there is no such file."""
-        return self._piece(fl.ReadFile(run, name, offset, limit)) or NOTHING
+    def read(self, run: str, name: bytes, offset: int, limit: int) -> fl.Piece | None:
+        """See `ReadFile`. None if there is no such file."""
+        return self._piece(fl.ReadFile(run, name, offset, limit))
 
     def blob(self, sha256: str, offset: int, limit: int) -> fl.Piece | None:
         """See `ReadBlob`. None if it is not there."""
@@ -37,7 +37,7 @@ class RunFiles:
         first = self._piece(fl.ReadFile(run, name, 0, fl.READ_BYTES_MAX))
         if first is None:
             raise NotFound(f"{name!r} of run {run} is not there")
-        return first.offset, self._rest(first, lambda at: self.read(run, name, at, fl.READ_BYTES_MAX))
+        return first.offset, self._rest(first, lambda at: self.read(run, name, at, fl.READ_BYTES_MAX) or NOTHING)
 
     def blob_chunks(self, sha256: str) -> Iterator[bytes] | None:
         """All of a blob; None if it is not there."""

@@ -1,12 +1,10 @@
-"""What is executed for a command, and the outcome of a command that could not be started.
-
-Tests: tests/worker/test_command.py.
-"""
+"""What is executed for a command, and the outcome of a command that could not be started."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,9 @@ if TYPE_CHECKING:
 
 TRANSIENT = frozenset({errno.ETXTBSY, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 """Errors of a start after which another try may succeed."""
+
+FIRST_LINE_BYTES = 256
+"""What the system reads of a script to find its interpreter (`execve(2)`)."""
 
 
 def argv_of(bootstrap: Bootstrap) -> list[str]:
@@ -40,6 +41,8 @@ def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
     why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
     if isinstance(error, InputError):
         why = str(error.strerror)
+    elif (name := _file_of(argv[0])) and Path(name).exists():
+        why = _of_file(name, number) or why
     elif number == errno.ENOENT and "/" not in argv[0]:
         why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
     if number == errno.ENOENT and _directory_is_gone():
@@ -50,6 +53,33 @@ def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
         error=clip(why, NOTE_CHARS_MAX),
         error_class=errno.errorcode.get(number, "") if number else "",
     )  # fmt: skip
+
+
+def _file_of(program: str) -> str:
+    """The file that the name of a program means; an empty text if there is none."""
+    return program if "/" in program else shutil.which(program, os.F_OK) or ""
+
+
+def _of_file(path: str, number: int | None) -> str:
+    """Why a file that is there was not executed; an empty text if nothing is known beyond the error itself."""
+    if Path(path).is_dir():
+        return f"{path} is a directory"
+    if number == errno.EACCES and not os.access(path, os.X_OK):
+        return f"{path} is not executable: chmod +x makes it so, or begin the command with its interpreter"
+    try:
+        with Path(path).open("rb") as file:
+            line = file.read(FIRST_LINE_BYTES).partition(b"\n")[0]
+    except OSError:
+        return ""
+    script, interpreter = line.startswith(b"#!"), os.fsdecode(line[2:].strip().partition(b" ")[0])
+    if number == errno.ENOENT and script:
+        why = f"{path} names the interpreter {interpreter} in its first line, and there is no such file"
+        return f"{why}: the line ends with a carriage return, as on Windows" if line.endswith(b"\r") else why
+    if number == errno.ENOENT:
+        return f"{path} is there, but a program that it needs to be started is not (its dynamic loader)"
+    if number == errno.ENOEXEC and not script:
+        return f"{path} has no #! line, and is no program of this machine: begin the command with its interpreter"
+    return ""
 
 
 def _directory_is_gone() -> bool:

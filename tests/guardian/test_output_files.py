@@ -49,7 +49,8 @@ def test_the_end_outlives_the_files(tmp_path: Path) -> None:
     piece = read_output(tmp_path, "stdout", 0, 1 << 20)
     assert (len(piece.data), piece.size, piece.data[-3:]) == (TAIL_BYTES, 200_003, b"end")
     assert read_output(tmp_path, "stderr", -2, 10).data == b"ps"
-    assert read_output(tmp_path / "nothing", "stdout", 0, 10).data == b""
+    with pytest.raises(FileNotFoundError):
+        read_output(tmp_path / "nothing", "stdout", 0, 10)
 
 
 @pytest.mark.parametrize("text", ["password=hunter22x ", "Bearer a1B2c3D4e5F6g7H8 ", "see 12345678:AA" + "a1B2" * 8 + " "])

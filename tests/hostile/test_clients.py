@@ -20,6 +20,7 @@ from crewd.protocol import codec
 from crewd.protocol import keeping as kp
 from crewd.protocol import replies as rl
 from crewd.protocol import requests as rq
+from crewd.protocol.startable import startable
 from crewd.testing import Daemon
 from tests.hostile.wire import Speaker
 
@@ -184,3 +185,17 @@ def test_what_no_request_can_mean_is_named(crew: Crew, request_: rq.Request, cod
     assert isinstance(answer, rl.ErrorReply)
     assert answer.error.code == code
     assert said in answer.error.message
+
+
+@pytest.mark.parametrize(
+    ("argv", "where"),
+    [
+        (("echo", "SECRET_KEY=changeme12345"), "argument 1 of the command of sh holds what looks like a secret (SECRET_KEY="),
+        (("mysql", "-u", "root", "-phunter2xyz"), "the command of sh holds what looks like a secret (mysql -u root -p["),
+    ],
+)  # fmt: skip
+def test_a_secret_in_a_command_is_refused_with_its_place_and_not_its_value(argv: tuple[str, ...], where: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(where)) as refused:
+        startable(rq.StartRun(request_id="q1", workflow=one_step("sh", WorkerSpec(argv=argv)), cwd="/"))
+    assert "--secret NAME" in refused.value.hint
+    assert "changeme" not in str(refused.value) and "hunter2" not in str(refused.value)

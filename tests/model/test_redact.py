@@ -66,6 +66,9 @@ PLACES = {
     "attribute": ('<add key="Password" value="{}"/>', "hunter2x"),
     "netrc": ("machine api.example.com login me@x.org password {}", "c4cd94da15ea0544802c"),
     "netrc in lines": ("machine h\n  login u\n  password {}\nmachine i\n", "abc!def9"),
+    "capital": ("Password: {}\nand so on", "Sunshine"), "before a word": ("passwd: {} denied", "hunter22x"),
+    "in a path": ("/run/secrets/db_password: {}", "hunter22x"), "camel": ("password: {}", "HunterTwo"),
+    "letters": ("token: {}", "qWeRtzUiopASdfgHjklyx"), "flag of docker": ("build --secret {} .", "hunter22x"),
     "mysql": ("mysql -u root -p{} db", "hunter2xyz"), "sshpass": ("sshpass -p '{}' ssh h", "hunter2x"),
 }  # fmt: skip
 REFERENCES = [
@@ -116,7 +119,18 @@ BENIGN = [
     "skeleton-key-of-the-house", "http://example.org:8080/path", "mailto:someone@example.org", "1 token = 4 characters",
     "r_01m7zx7thce008y86bfd8zk0yq/prog#1", "x" * 10_000, "task-sk-1", "bearer of bad news", "git@github.com:a/b.git", "",
     "pass: ok, key: C major", "the tokenizer splits words", '{"input_tokens": 100, "output_tokens": 20}', "secret", "passwords",
-    "AKIAtoo short", "eyJ", "a_b_c_d", "sk-short", "Basic auth is on", "<password>", "password: [redacted]", "key=value",
+    "cat: /etc/passwd: Permission denied", "passwd: Authentication token manipulation error", "sh: pwd: Permission denied",
+    "useradd: /etc/passwd: Read-only filesystem", "/etc/passwd:root:x:0:0:root:/root:/bin/bash", "/etc/passwd:12:daemon:x:1",
+    "grep: /etc/passwd: input: yes", "stat: passwd: Filesystem is read-only", "vipw: /etc/passwd: Resource busy",
+    "cat: /run/secrets/db_password: Permission denied", "bash: pwd: unrecognized-option", "error: pwd: command_not_found",
+    "getent passwd: Configuration incomplete", "password: Unauthorized", "password: Forbidden", "password: authentication",
+    "password: AuthenticationFailed for me", "password: Incorrect-password", "Password: required-field",
+    "passwd: struct_passwd",
+    "token: CancellationTokenSource", "password: SecretStr = Field(...)", "password: String!", "token: cancellationTokenSource",
+    "secret: kubernetes.io/service-account-token", "docker build --secret id=npm,src=.npmrc .",
+    "podman run --secret source=npm,type=env x", "Authorization: Basic authentication", "Bearer authentication-required",
+    "machine github.com login user password required", "AKIAtoo short",
+    "eyJ", "a_b_c_d", "sk-short", "Basic auth is on", "<password>", "password: [redacted]", "key=value",
 ]  # fmt: skip
 
 

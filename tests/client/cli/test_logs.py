@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -173,3 +174,13 @@ def test_where_only_standard_error_holds_something_it_is_named(crew: Crew, jobs_
     assert (done.returncode, done.stdout) == (0, b"")
     assert f"crew logs {run.id} --stderr shows {len(errors)} bytes".encode() in done.stderr
     assert shown(crew, ended(crew, "true").id).stderr == b""
+
+
+def test_output_that_somebody_has_deleted_is_said_to_be_gone(crew: Crew) -> None:
+    quiet = ended(crew, "true")
+    assert logs(crew, quiet.id) == b"", "it has written nothing"
+    run = ended(crew, "echo said")
+    shutil.rmtree(crew.home.runs / run.id)
+    done = shown(crew, run.id)
+    assert done.returncode == 4
+    assert b"is not here any more" in done.stderr
