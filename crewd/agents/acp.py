@@ -136,8 +136,6 @@ class Acp:
             return [*acts, *self._handed.stopped(), *self._send(waiting)]
         self._working = False
         warnings = end.warnings
-        if end.state == "completed" and not self._last:
-            warnings = (*warnings, "empty_result: the agent ended its turn and said nothing")
         if self._last_cut:
             warnings = (
                 *warnings,
@@ -151,6 +149,8 @@ class Acp:
         if method and "id" in record:
             return self._asked(method, record["id"], params)
         if method == "session/update" and not self._loading:
+            if text_at(params, "sessionId") not in {"", self._session}:
+                return []  # of another session of this agent
             return [*self._update(at(params, "update")), *self._still()]
         if method == "$/cancel_request":
             key = f"request {at(params, 'id')}"
@@ -158,7 +158,7 @@ class Acp:
         if method:
             return []
         call = self._calls.answered(record)
-        return [] if call is None else self._replied(*call, record)
+        return [*self._calls.stray(record)] if call is None else self._replied(*call, record)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -192,7 +192,9 @@ class Acp:
                 return [do.Noted("warning", f"its session could not be {what}: {error}"), self._new_session()]
             case "session/new" | "session/load" | "session/fork" if not error:
                 self._loading = False
-                self._session = text_at(result, "sessionId") or self._task.session
+                self._session = text_at(result, "sessionId") or ("" if method == "session/new" else self._task.session)
+                if not self._session:
+                    return [do.Stopped("failed", "", "the agent has not said which session it has opened", PERMANENT)]
                 ready = do.Ready(self.capabilities, self._session, self._software, method != "session/new")
                 return [*self._with_model(result), ready]
             case "initialize" | "session/new":
@@ -213,8 +215,10 @@ class Acp:
         return []
 
     def _initialized(self, result: object) -> do.Acts:
+        if not isinstance(result, Mapping):
+            return [do.Stopped("failed", "", "the agent has answered initialize with nothing", PERMANENT)]
         spoken = at(result, "protocolVersion")
-        if spoken is not None and spoken != VERSION:
+        if spoken not in (None, VERSION, str(VERSION)) or isinstance(spoken, bool):
             why = f"the agent speaks version {clip(str(spoken), 40)} of the Agent Client Protocol, and crewd version {VERSION}"
             return [do.Stopped("failed", "", why, PERMANENT)]
         self._steers = at(result, "_meta", "steering", "supported") is True
@@ -286,6 +290,8 @@ class Acp:
     def _update(self, update: object) -> do.Acts:
         text = text_at(update, "content", "text")
         match text_at(update, "sessionUpdate"):
+            case "agent_message_chunk" | "agent_thought_chunk" if not self._working:
+                return []  # nothing was asked yet: a greeting is no answer
             case "agent_message_chunk":
                 message = text_at(update, "messageId")
                 if message != self._message:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crewd.agents.acts import Write
+from crewd.agents.acts import Noted, Write
 from crewd.agents.records import number_at, text_at
+from crewd.model.redact import clip
 
 NO_METHOD, WRONG_PARAMS = -32601, -32602
 """JSON-RPC 2.0, section 5.1: the method is not there."""
+DIGITS_MAX = 16
+"""Of the number of a request that comes back as a text."""
 
 
 class Calls:
@@ -23,6 +26,7 @@ class Calls:
     def __init__(self, head: Mapping[str, str]) -> None:
         self._head = head
         self._last = 0
+        self._strayed = False
         self._open: dict[int, tuple[str, str]] = {}
 
     def ask(self, method: str, params: Mapping[str, Any], key: str = "") -> Write:
@@ -47,9 +51,18 @@ class Calls:
     def answered(self, record: Mapping[str, Any]) -> tuple[str, str] | None:
         """Which request of ours this record answers: its method, and the message that it was for. None if it answers none."""
         number = record.get("id")
-        if "method" in record or not isinstance(number, int):
+        if "method" in record:
             return None
-        return self._open.pop(number, None)
+        if isinstance(number, str) and number.isdecimal() and len(number) < DIGITS_MAX:  # some give the number back as a text
+            number = int(number)
+        return self._open.pop(number, None) if isinstance(number, int) and not isinstance(number, bool) else None
+
+    def stray(self, record: Mapping[str, Any]) -> list[Noted]:
+        """The warning about an answer to no request of ours, the first time: what waits for that answer waits on."""
+        if self._strayed or not ("result" in record or "error" in record):
+            return []
+        self._strayed = True
+        return [Noted("warning", f"it has answered a request that was not made: id {clip(repr(record.get('id')), 80)}")]
 
     def open(self, method: str) -> set[str]:
         """The messages for which a request with this method has no answer yet."""
@@ -61,4 +74,5 @@ def error_of(record: Mapping[str, Any]) -> str:
     error = record.get("error")
     if error is None:
         return ""
-    return text_at(error, "message") or f"error {number_at(error, 'code'):g}"
+    said = error if isinstance(error, str) else text_at(error, "message")
+    return said.strip() or f"it gives an error without a text (code {number_at(error, 'code'):g})"

@@ -45,6 +45,8 @@ class Claude:
         self._answers: set[str] = set()
         self._ready = self._working = self._cancelled = self._interrupting = self._tells_idle = False
         self._session = ""
+        self._text = ""
+        """What it has said last in this turn."""
         self._cost = task.cost
         self._stopped: do.Stopped | None = None
         """How its last turn has ended, as its result says."""
@@ -202,7 +204,8 @@ class Claude:
         for block in list_at(record, "message", "content"):
             match text_at(block, "type"):
                 case "text" if text_at(block, "text") and not below:
-                    acts.append(do.Said(text_at(block, "text")))
+                    self._text = text_at(block, "text")
+                    acts.append(do.Said(self._text))
                 case "thinking" if text_at(block, "thinking") and not below:
                     acts.append(do.Said(text_at(block, "thinking"), thought=True))
                 case "tool_use":
@@ -224,12 +227,18 @@ class Claude:
         self._interrupting = False
         acts += [do.ToolEnded(key, "cancelled") for key in sorted(self._tools)]
         self._tools.clear()
-        text, reason, subtype = (text_at(record, key) for key in ("result", "terminal_reason", "subtype"))
+        reason, subtype = text_at(record, "terminal_reason"), text_at(record, "subtype")
+        text = text_at(record, "result") if isinstance(at(record, "result"), str) else self._text
+        self._text = ""
         if self._cancelled or reason.startswith("aborted"):
             self._stopped = do.Stopped("cancelled", text)
         elif at(record, "is_error") is True or reason not in {"", "completed"} or subtype not in {"", "success"}:
             errors = [each for each in list_at(record, "errors") if isinstance(each, str)]
-            error = text or "; ".join(errors) or f"the turn ended as {subtype if reason == 'completed' else reason or subtype}"
+            error = (
+                text_at(record, "result")
+                or "; ".join(errors)
+                or f"the turn ended as {subtype if reason == 'completed' else reason or subtype}"
+            )
             status = int(number_at(record, "api_error_status"))
             self._stopped = do.Stopped("failed", "", error, fault_class(f"{status or ''} {error}"))
         else:
@@ -255,14 +264,16 @@ class Claude:
         if text_at(request, "subtype") != "can_use_tool":
             error = {"subtype": "error", "request_id": key, "error": "crewd does not answer this"}
             return [do.Write({"type": "control_response", "response": error})]
+        if not key:
+            return [do.Noted("warning", "it asks for a permission without an id, so no answer can reach it")]
         given = at(request, "input")
         asked = self._asks[key] = _Asked(given if isinstance(given, Mapping) else {})
-        tool = text_at(request, "tool_name")
+        tool = text_at(request, "tool_name") or "a tool without a name"
         if tool == QUESTIONS_TOOL:
             asked.questions = list_at(given, "questions")
             if asked.questions:
                 return [_question(key, asked.questions[0])]
-        what = f"{text_at(request, 'display_name') or tool}: {preview(given)}"
+        what = f"{text_at(request, 'display_name') or tool}: {preview(given)}".removesuffix(": ")
         return [do.Ask(key, what, "permission", permission=True)]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from crewd.agents import acts as do
 from crewd.agents.calls import Calls, error_of
 from crewd.agents.capabilities import Capabilities
-from crewd.agents.faults import fault_class
+from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at
 from crewd.model.limits import NOTE_CHARS_MAX
@@ -104,7 +104,7 @@ class Codex:
             return self._asked(method, record["id"], params)
         if not method:
             call = self._calls.answered(record)
-            return [] if call is None else self._replied(*call, record)
+            return [*self._calls.stray(record)] if call is None else self._replied(*call, record)
         match method:
             case "item/started":
                 return self._began(at(params, "item"))
@@ -158,6 +158,8 @@ class Codex:
                 return [self._calls.tell("initialized"), self._open_thread()]
             case "thread/start" | "thread/resume" | "thread/fork" if not error:
                 self._thread = text_at(result, "thread", "id")
+                if not self._thread:
+                    return [do.Stopped("failed", "", "codex has not said which thread it has opened", PERMANENT)]
                 return [do.Ready(self.capabilities, self._thread, "codex", method != "thread/start")]
             case "turn/start" if not error:
                 turn = text_at(result, "turn", "id")

@@ -15,9 +15,11 @@ from crewd.agents.capabilities import Capabilities
 from crewd.agents.faults import PERMANENT, fault_class
 from crewd.agents.handed import Handed
 from crewd.agents.records import at, list_at, number_at, preview, text_at, texts_of
+from crewd.model.limits import NOTE_CHARS_MAX
 from crewd.model.numbers import SECONDS_MAX
 from crewd.model.questions import QuestionKind
 from crewd.model.reasons import RefusalReason
+from crewd.model.redact import clip
 
 STATE, ABORT, CLEAR, TASK, LOOK = "crewd-state", "crewd-abort", "crewd-clear", "crewd-task", "crewd-look"
 """Ids of commands of our own; a message's command has the message's id."""
@@ -46,6 +48,8 @@ class Pi:
         self._after_abort: list[tuple[str, str]] = []
         self._text = ""
         self._error = ""
+        self._wants_tool = False
+        """Its last answer asks for a tool, and none has ended since."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -66,7 +70,7 @@ class Pi:
 
     def prompt(self, key: str, text: str) -> do.Acts:
         """See `Machine`."""
-        self._working, self._text, self._error = True, "", ""
+        self._working, self._text, self._error, self._wants_tool = True, "", "", False
         return self._send(key, text)
 
     def steer(self, key: str, text: str, *, now: bool) -> do.Acts:
@@ -122,6 +126,7 @@ class Pi:
                 return [do.ToolBegan(key, text_at(record, "toolName"), preview(at(record, "args")))]
             case "tool_execution_end" if text_at(record, "toolCallId") in self._tools:
                 self._tools.discard(text_at(record, "toolCallId"))
+                self._wants_tool = False
                 failed = at(record, "isError") is True
                 outcome: do.ToolOutcome = "cancelled" if failed and self._aborting else "failed" if failed else "done"
                 return [do.ToolEnded(text_at(record, "toolCallId"), outcome, texts_of(at(record, "result", "content")))]
@@ -234,7 +239,9 @@ class Pi:
         if reason in {"error", "aborted"}:
             self._error = text_at(message, "errorMessage") or f"the model's answer ended as {reason}"
             return []
-        self._error = ""
+        ends = reason in {"", "stop", "length"}
+        self._error = "" if ends or reason == "toolUse" else f"the model's answer ended as {clip(reason, NOTE_CHARS_MAX)}"
+        self._wants_tool = reason == "toolUse"
         self._text = text or self._text
         usage = at(message, "usage")
         acts: do.Acts = [
@@ -258,6 +265,8 @@ class Pi:
             return self._look()  # it begins a new run for these, or has dealt with them
         self._working = False
         acts = [*self._tools_cut(), *self._handed.stopped()]
+        if self._wants_tool and not self._error:
+            self._error = "its last answer asks for a tool, and it has stopped without one"
         if self._error:
             return [*acts, do.Stopped("failed", self._text, self._error, fault_class(self._error))]
         return [*acts, do.Stopped("completed", self._text)]

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from crewd import __version__
 from crewd.client import aio, shapes
@@ -176,6 +176,7 @@ class Leader:
     name: str
     _crew: aio.Crew | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _looked: int = 0
 
     async def crew(self) -> aio.Crew:
@@ -206,10 +207,11 @@ class Leader:
         """What is new for this owner; it counts as told."""
         with contextlib.suppress(CrewdError):
             crew = await self.crew()
-            news = await crew.news(limit=NOTICES_MAX)
-            if news.items or news.upto > self._looked + LOOKED_THROUGH:  # what others did need not be looked through again
-                self._looked = news.items[-1].seq if news.items else news.upto
-                await crew.seen(self._looked)
+            async with self._telling:  # calls overlap, and each thing is told once
+                news = await crew.news(limit=NOTICES_MAX)
+                if news.items or news.upto > self._looked + LOOKED_THROUGH:  # what others did need not be looked through again
+                    self._looked = news.items[-1].seq if news.items else news.upto
+                    await crew.seen(self._looked)
             return [clip(f"{item.name}: {item.kind} {item.text}".strip(), 300) for item in news.items]
         return []
 
@@ -223,7 +225,25 @@ class Server(MCPServer[None]):
         wrong = [] if known is None else [each for each in arguments if each not in known]
         if known is not None and wrong:
             raise ToolError(f"{name} has no argument {wrong[0]!r} ({did_you_mean(wrong[0], known, {})})")
-        return await super().call_tool(name, arguments, context)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(f"{name}: {_wrong_arguments(error.__cause__)}") from None
+            raise
+
+
+def _wrong_arguments(error: ValidationError) -> str:
+    """What is wrong with each argument, in one line."""
+    each = (f"{'.'.join(map(str, one['loc']))}: {one['msg'][:1].lower()}{one['msg'][1:]}" for one in error.errors()[:5])
+    return "; ".join(each)
+
+
+def _seconds(name: str, seconds: float) -> float:
+    """A time to wait that a leader gives, as far as it is possible. Raises ToolError for what is no time."""
+    if not seconds >= 0:
+        raise ToolError(f"{name} is {seconds:g}: give seconds, 0 to {WAIT_SECONDS_MAX:g}")
+    return min(seconds, WAIT_SECONDS_MAX)
 
 
 def make_server(home: str | None = None, name: str = "") -> MCPServer[None]:
@@ -346,7 +366,7 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
         ends because of it.
         """
         clock = asyncio.get_running_loop()
-        until, began = clock.time() + min(max(0.0, timeout_s), WAIT_SECONDS_MAX), clock.time()
+        until, began = clock.time() + _seconds("timeout_s", timeout_s), clock.time()
         while True:
             seconds = min(SLICE_SECONDS, until - clock.time())
             if seconds <= 0:
@@ -367,8 +387,15 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
     @server.tool()
     async def crew_result(run: str, timeout_s: float = 1.0) -> Result:
         """The result of a run or step that has ended. It waits for at most `timeout_s` seconds (600) if it has not."""
-        seconds = min(max(0.1, timeout_s), WAIT_SECONDS_MAX)
-        found = await leader.ask(lambda crew: crew.result(run, timeout=seconds))
+        seconds = max(0.1, _seconds("timeout_s", timeout_s))
+
+        async def read(crew: aio.Crew) -> object:
+            try:
+                return await crew.result(run, timeout=seconds)
+            except DeadlineExceeded:
+                raise ToolError(f"{run} has not ended yet (crew_wait waits for its end)") from None
+
+        found = await leader.ask(read)
         text = found if isinstance(found, str) else json.dumps(msgspec.to_builtins(found), ensure_ascii=False)
         shown = await leader.ask(lambda crew: crew.show(run))
         return Result(
@@ -389,6 +416,8 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
     async def crew_events(run: str, after: int = 0, limit: int = 50) -> Events:
         """Events of a run after `after`, oldest first: `limit` at most (200). Call it again with the `cursor`."""
         most = min(max(1, limit), EVENTS_MAX)
+        if not 0 <= after < 1 << 63:
+            raise ToolError(f"after is {after}: give the cursor of an earlier answer, or 0")
 
         async def read(crew: aio.Crew) -> list[Happened]:
             found: list[Happened] = []

@@ -562,7 +562,7 @@ class AgentProcess:
         """Nothing will come any more: the agent's last answer is the result."""
         if self._working or self._stopped is None or self._over is not None:
             return []
-        if not self._stopped.text:
+        if not self._stopped.text.strip():
             self._warn("empty_result: the agent has said nothing at its end")
         self._over = completed(self._stopped.text, self._bootstrap, tuple(self._warnings))
         return []
@@ -583,7 +583,7 @@ class AgentProcess:
         tail = tail_of(self._directory / "stderr", TAIL_BYTES, known_of(self._bootstrap))
         when = "before it was ready" if self._capabilities is None else "and it has not said how its work ended"
         return Outcome(
-            outcome="failed", reason=FailureReason.NO_END, exit_code=code if code is not None and code > 0 else None,
+            outcome="failed", reason=FailureReason.NO_END, exit_code=code,
             error=clip(f"{how}, {when}: {tail}" if tail else f"{how}, {when}", NOTE_CHARS_MAX),
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ def quiet(machine: Acp, acts: do.Acts) -> do.Acts:
     return machine.due(of(do.After, acts)[-1].what)
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", "x" * 5_000])
+@pytest.mark.parametrize("version", [2, 0, True, "2", [1], "x" * 5_000])
 def test_an_agent_of_another_version_of_the_protocol_is_not_used(version: object) -> None:
     machine = Acp(do.Task("/work"))
     (hello,) = said(machine.greet())
@@ -132,10 +132,8 @@ def test_a_permission_that_nobody_could_give_is_an_error_of_the_agent(options: o
     assert not of(do.Ask, acts), "nobody is asked what no answer could change"
 
 
-def test_an_end_without_a_word_is_flagged_and_errors_fail() -> None:
+def test_an_end_with_an_error_fails() -> None:
     machine = ready()
-    (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "result": {"stopReason": "end_turn"}})))
-    assert "empty_result" in stopped.warnings[0]
     error = {"code": 401, "message": "no"}
     (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "error": error})))
     assert (stopped.state, stopped.error_class) == ("failed", "PermanentError")
@@ -310,3 +308,56 @@ def test_an_end_that_acp_does_not_know_is_a_failure(result: object, says: str) -
     (stopped,) = of(do.Stopped, quiet(machine, machine.hear({"id": prompted(machine), "result": result})))
     assert stopped.state == "failed"
     assert says in stopped.error
+
+
+def test_what_is_said_in_another_session_or_before_the_prompt_is_no_answer() -> None:
+    machine = ready()
+    assert machine.hear(chunk("welcome")) == []
+    number = prompted(machine)
+    foreign = chunk("foreign")
+    foreign["params"]["sessionId"] = "other"
+    assert machine.hear(foreign) == []
+    acts = hear(machine, chunk("mine"), {"id": number, "result": {"stopReason": "end_turn"}})
+    assert of(do.Spent, acts) == [do.Spent(turns=1)]
+    assert of(do.Stopped, quiet(machine, acts)) == [do.Stopped("completed", "mine")]
+
+
+def test_a_number_that_comes_back_as_a_text_is_the_number() -> None:
+    machine = Acp(do.Task("/work"))
+    (hello,) = said(machine.greet())
+    (new,) = said(machine.hear({"id": str(hello["id"]), "result": {"protocolVersion": "1"}}))
+    assert new["method"] == "session/new"
+
+
+def test_an_answer_to_nothing_is_warned_of_once() -> None:
+    machine = ready()
+    number = prompted(machine)
+    (warning,) = machine.hear({"id": 99, "result": {"stopReason": "end_turn"}})
+    assert isinstance(warning, do.Noted) and warning.what == "warning" and "99" in warning.text
+    assert hear(machine, {"id": True, "result": {}}, {"result": {}}) == []
+    assert of(do.After, machine.hear({"id": number, "result": {"stopReason": "end_turn"}}))
+
+
+@pytest.mark.parametrize(
+    ("step", "answer"), [("initialize", None), ("initialize", []), ("session/new", {}), ("session/new", None)]
+)
+def test_a_handshake_that_lacks_what_all_else_needs_fails(step: str, answer: object) -> None:
+    machine = Acp(do.Task("/work"))
+    (sent,) = said(machine.greet())
+    if step == "session/new":
+        (sent,) = said(machine.hear({"id": sent["id"], "result": {"protocolVersion": 1}}))
+    (stopped,) = machine.hear({"id": sent["id"], "result": answer})
+    assert isinstance(stopped, do.Stopped)
+    assert stopped.state == "failed" and stopped.error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [("boom", "boom"), ({}, "it gives an error without a text (code 0)"), ({"code": 7, "message": None}, "(code 7)")],
+)  # fmt: skip
+def test_an_error_that_is_not_by_the_book_keeps_its_text(error: object, text: str) -> None:
+    machine = ready()
+    number = prompted(machine)
+    acts = machine.hear({"id": number, "error": error})
+    (stopped,) = of(do.Stopped, quiet(machine, acts))
+    assert stopped.state == "failed" and text in stopped.error

@@ -166,3 +166,22 @@ def test_who_is_idle_before_the_result_has_not_ended_yet() -> None:
     assert not of(do.Stopped, hear(machine, assistant("a"), IDLE))
     (stopped,) = of(do.Stopped, hear(machine, result("", is_error=True, result="it broke")))
     assert (stopped.state, stopped.error) == ("failed", "it broke")
+
+
+def test_a_result_without_its_text_is_what_was_said_last() -> None:
+    for without in (None, {"a": 1}):
+        machine, _ = working()
+        acts = hear(machine, assistant("the text"), result(result=without), IDLE)
+        assert of(do.Stopped, acts) == [do.Stopped("completed", "the text")]
+    machine, _ = working()
+    acts = hear(machine, assistant("the text"), result("failed", result=None, is_error=True, subtype="error_x"), IDLE)
+    (stopped,) = of(do.Stopped, acts)
+    assert stopped.state == "failed" and "the text" not in stopped.error
+
+
+def test_a_permission_that_cannot_be_answered_is_not_asked_for() -> None:
+    machine, _ = working()
+    nothing = {"subtype": "can_use_tool", "tool_name": None, "input": None}
+    assert [act.what for act in of(do.Noted, machine.hear({"type": "control_request", "request_id": None, "request": nothing}))]
+    (ask,) = of(do.Ask, machine.hear({"type": "control_request", "request_id": "r", "request": nothing}))
+    assert ask.question == "a tool without a name"

@@ -153,3 +153,18 @@ def test_an_end_that_is_not_known_is_a_failure() -> None:
         (stopped,) = of(do.Stopped, working().hear(ended(status=status)))
         assert stopped.state == "failed"
         assert says in stopped.error
+
+
+def test_a_thread_without_a_name_is_a_failed_start() -> None:
+    machine = Codex(TASK)
+    (hello,) = said(machine.greet())
+    _, start = said(machine.hear({"id": hello["id"], "result": {}}))
+    (stopped,) = machine.hear({"id": start["id"], "result": {"thread": {"id": None}}})
+    assert isinstance(stopped, do.Stopped)
+    assert stopped.state == "failed" and "which thread" in stopped.error
+
+
+def test_an_answer_to_nothing_is_warned_of_once() -> None:
+    machine = working()
+    assert [act.what for act in of(do.Noted, machine.hear({"id": 9999, "result": {}}))] == ["warning"]
+    assert machine.hear({"id": 9998, "error": {"message": "x"}}) == []

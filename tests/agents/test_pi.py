@@ -193,3 +193,19 @@ def test_who_cannot_say_how_it_is_has_failed() -> None:
     machine.greet()
     (stopped,) = of(do.Stopped, machine.hear(response(STATE, "get_state", success=False, error="broken")))
     assert stopped.error == "broken"
+
+
+def test_an_answer_that_is_not_finished_is_a_failure() -> None:
+    (stopped,) = of(do.Stopped, hear(working(), answer("hm", "content_filter"), SETTLED))
+    assert (stopped.state, stopped.error) == ("failed", "the model's answer ended as content_filter")
+    (stopped,) = of(do.Stopped, hear(working(), answer("I will use a tool", "toolUse"), SETTLED))
+    assert stopped.state == "failed" and "asks for a tool" in stopped.error
+
+
+def test_a_tool_may_be_the_end() -> None:
+    machine = working()
+    tool = {"type": "tool_execution_start", "toolCallId": "t", "toolName": "submit", "args": {}}
+    over = {"type": "tool_execution_end", "toolCallId": "t", "result": {"content": []}}
+    assert of(do.Stopped, hear(machine, answer("done", "toolUse"), tool, over, SETTLED)) == [do.Stopped("completed", "done")]
+    later = working()
+    assert of(do.Stopped, hear(later, answer("x", "filter"), answer("good"), SETTLED)) == [do.Stopped("completed", "good")]

@@ -270,3 +270,42 @@ def test_each_tool_says_what_it_is_for_and_what_it_answers() -> None:
                 assert tool.output_schema, tool.name
 
     anyio.run(look)
+
+
+def test_an_argument_of_another_kind_or_size_is_refused_in_one_line(crew: Crew, tmp_path: Path) -> None:
+    run = crew.exec(["sleep", "1000"], cwd=str(tmp_path))
+
+    async def lead() -> None:
+        async with leader(crew, tmp_path) as client:
+            for tool, wrong, words in (
+                ("crew_run", {"agent": 5}, "^crew_run: agent: input should be a valid string$"),
+                ("crew_cancel", {"run": "x"}, "^crew_cancel: why: field required$"),
+                ("crew_wait", {"run": run.id, "timeout_s": -5}, "timeout_s is -5"),
+                ("crew_events", {"run": run.id, "after": 10**30}, "after is 10+: give the cursor"),
+                ("crew_result", {"run": run.id}, "has not ended yet .crew_wait"),
+            ):
+                with pytest.raises(RuntimeError, match=words):
+                    await call(client, tool, **wrong)
+
+    anyio.run(lead)
+    run.cancel(mode="now")
+
+
+def test_calls_that_overlap_tell_each_thing_once(crew: Crew, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def lead() -> None:
+        async with leader(crew, tmp_path, name="overlapping") as client:
+            for _ in range(3):
+                more = await call(client, "crew_run", command=["true"])
+                crew.wait(more["run"], timeout=120)
+                async with anyio.create_task_group() as group:
+                    for _ in range(3):
+                        group.start_soon(look, client)
+
+    async def look(client: mcp.Client) -> None:
+        told.extend((await call(client, "crew_inbox"))["notices"])
+
+    anyio.run(lead)
+    assert told
+    assert len(told) == len(set(told))

@@ -209,6 +209,7 @@ def test_no_other_model_is_asked_with_a_key_that_was_refused(crew: Crew, runtime
     run = ask(crew, "ERR401 UNLESS big", agent(runtime, fallback_models=("big",)))
     with pytest.raises(RunFailed, match="401"):
         run.result(timeout=120)
+    assert attempt_of(run).exit.code is None, "the agent has not exited by itself"
 
 
 @most
@@ -281,6 +282,7 @@ def test_an_agent_that_dies_without_an_end_has_failed(crew: Crew, runtime: Agent
     run = ask(crew, "DIE 3", agent(runtime))
     with pytest.raises(RunFailed, match="exit code 3, and it has not said how its work ended"):
         run.result(timeout=120)
+    assert attempt_of(run).exit.code == 3
 
 
 @most

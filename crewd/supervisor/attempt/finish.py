@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from crewd.model import events as ev
+from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.limits import NOTE_CHARS_MAX, TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
 from crewd.model.reasons import FailureReason
 from crewd.model.redact import clip
@@ -82,11 +83,13 @@ def _close_operations(state: Attempt, reason: str, *, cancelled: bool) -> list[e
 
 
 def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
-    """The exit of the first process; of a command, what the command itself exited with."""
+    """The exit of the first process; of a command or an agent, what that exited with, if it has exited by itself."""
     status = exited.exit if exited is not None else ExitStatus()
     outcome = state.outcome
     code = None if outcome is None else outcome.exit_code
     if code is not None:
         status = replace(status, code=code) if code >= 0 else replace(status, code=None, signal=-code)
+    elif state.rules.runtime in AGENT_RUNTIMES:
+        status = replace(status, code=None)  # what the process that hosts it exits with says nothing of the agent
     limit = state.limit or state.start_limit or status.timed_out
     return replace(status, cancelled=state.cancel is not None, timed_out=limit)
