@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crewd import worker_files
+from crewd.model.errors import NotFound
 from crewd.model.statuses import RunStatus
 from crewd.testing import Daemon
 from crewd.testing.daemon import wait_until
@@ -98,7 +99,8 @@ def test_a_worker_that_plays_with_its_files_stops_nobody_and_reaches_nothing(dae
         crew.log(run.id)
         run.cancel(mode="now")
         assert run.show().run.status is RunStatus.CANCELLED
-        crew.log(run.id)
+        with pytest.raises(NotFound, match="is not here any more"):
+            crew.log(run.id)
         crew.doctor(check=True)
         assert crew.exec(["echo", "fine"], cwd="/").result(timeout=120) == "fine"
     daemon.kill_guardian()

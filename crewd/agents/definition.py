@@ -64,6 +64,10 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
 
     `program` is the agent whose program and variables a file gets that names none; without it such a file is an error.
     """
+    if not text.strip("\ufeff \t\r\n"):
+        raise wrong(
+            1, f"the file of agent {default_name} is empty", "write what the agent is told, below a front matter or without"
+        )
     meant = {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"}
     head, given, lines = read_head(text, (*_FIELDS, *_OTHERS), UNUSED, meant, "runtime: pi")
     inherits = program is not None and given.get("runtime") is None and given.get("command") is None

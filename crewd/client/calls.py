@@ -119,7 +119,11 @@ def call(
     request_id: str = "", start: Start = "fork", keep: bool = False, limits: Limits | None = None, retry: Retry | None = None,
     restart: Restarts | RestartPolicy | None = None, brought: Brought | None = None,
 ) -> Call[RunRow]:  # fmt: skip
-    """Run `module:function` with these keyword arguments in a worker process. See `run`."""
+    """Run `module:function` with these keyword arguments in a worker process. See `run`.
+
+    What it returns is kept as JSON: tuples and sets become lists, dataclasses and structs become dicts, times, UUIDs and
+    Decimals become text, enums their values. What JSON cannot say (bytes, NaN, other objects) fails the run as `not_json`.
+    """
     workflow = shapes.policed(shapes.call_workflow(target, args, start=start), limits, retry, restart)
     return (yield from run(crew, workflow, cwd=cwd, name=name, request_id=request_id, keep=keep, brought=brought))
 

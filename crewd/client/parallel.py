@@ -52,8 +52,10 @@ def read_goals(text: str, where: str, directory: Path) -> list[ListedGoal]:
         entries = read_yaml(text, 1).value
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint or _SHAPE) from None
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list):
         raise UsageError(f"{where} is no list of goals", hint=_SHAPE)
+    if not entries:
+        raise UsageError(f"{where} lists no goal", hint=_SHAPE)
     if len(entries) > GOALS_MAX:
         raise UsageError(f"{where} has {len(entries)} goals, at most {GOALS_MAX} are possible", hint="make several lists of it")
     goals: dict[str, ListedGoal] = {}

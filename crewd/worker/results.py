@@ -23,7 +23,8 @@ class NotJson(Exception):
 def as_json(value: object, what: str = "the result") -> Any:
     """The value as None, bool, int, float, text, lists and dicts.
 
-    Tuples and sets become lists, dataclasses and structs become dicts, dates, UUIDs, Decimals and enums become text.
+    Tuples and sets become lists, dataclasses and structs become dicts, times, UUIDs and Decimals become text, and enums
+    become their values.
     Raises NotJson, which calls the value `what`, for what would not be the same value then.
     """
     try:

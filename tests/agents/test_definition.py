@@ -52,6 +52,8 @@ def test_the_command_may_be_another_one_and_the_runtime_a_protocol() -> None:
     ("text", "message"),
     [
         ("no front matter", "which program it is"),
+        ("", "line 1: the file of agent x is empty"),
+        ("\ufeff\r\n \n", "line 1: the file of agent x is empty"),
         ("---\nmodel: x\n---\n", "which program it is"),
         ("---\nruntime: claud\n---\n", "line 2: there is no runtime 'claud'"),
         ('---\nruntime: pi\ncommand: ""\n---\n', "line 3: command names no program"),

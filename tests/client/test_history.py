@@ -156,4 +156,5 @@ def test_the_shell_shows_the_tree_the_attempts_and_the_cause(daemon: Daemon, job
     assert len(shell.ok("events", "far", "--until", "1h").splitlines()) == 0
     assert len(shell.ok("events", "far/advance", "--epoch", "1", "--since", "1h").splitlines()) == len(lines) - 3
     assert "crew history far" in shell.ok("show", "far") and "written" in shell.ok("show", "far")
-    assert "is no time" in shell.fails(2, "events", "--since", "yesterday")
+    for words in (("events", "--since", "yesterday"), ("events", "--until", ""), ("logs", "far", "--since", "")):
+        assert "is no time" in shell.fails(2, *words), "an empty variable is no time either"

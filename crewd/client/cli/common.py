@@ -291,14 +291,14 @@ _WHAT_TO_DO: dict[str, str] = {
 EXIT_OF_STATUS = {"completed": 0, "failed": 1, "cancelled": 3, "cancel_incomplete": 3, "skipped": 1}
 
 
-def time_of(text: str, now: float) -> float:
+def time_of(text: str | None, now: float) -> float:
     """The wall-clock time that an option means (see `parse_time`); 0 if it was not given. Raises UsageError."""
-    if not text:
+    if text is None:
         return 0.0
     try:
         return parse_time(text, now)
     except ValueError:
-        raise UsageError(f"{text} is no time", hint="2026-01-31T12:00, or how long ago: 90s, 15m, 2h, 3d") from None
+        raise UsageError(f"{text!r} is no time", hint="2026-01-31T12:00, or how long ago: 90s, 15m, 2h, 3d") from None
 
 
 class Seconds(click.ParamType[float]):

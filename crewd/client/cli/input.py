@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def input_of(chosen: str) -> str | bytes:
         if not chosen or not path.exists():
             raise UsageError(f"there is no file {chosen!r}", hint=_CHOICES)
         if not path.is_file() and not path.samefile(os.devnull):
-            raise UsageError(f"{chosen} is no plain file", hint=_CHOICES)
+            raise UsageError(f"{chosen} is no plain file", hint=f"pipe it in: crew exec --stdin - ... < {shlex.quote(chosen)}")
     return chosen
 
 

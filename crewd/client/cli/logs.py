@@ -253,7 +253,7 @@ def _whole(data: bytes) -> int:
 )
 @click.option(
     "--since",
-    default="",
+    default=None,
     metavar="TIME",
     help="Written since then: 2026-01-31T12:00 (local time, or with a zone), or 90s, 15m, 2h ago; to about a second.",
 )
@@ -262,7 +262,7 @@ def _whole(data: bytes) -> int:
 @click.option("--raw", is_flag=True, help="The very bytes, with whatever steers a terminal.")
 @verb
 def logs(
-    options: Options, target: str, follow: bool, stream: Stream | None, attempt: int | None, since: str,  # noqa: FBT001
+    options: Options, target: str, follow: bool, stream: Stream | None, attempt: int | None, since: str | None,  # noqa: FBT001
     **given: object,
 ) -> None:  # fmt: skip
     """Print the output of a worker, or of all workers of a run with their steps before each line."""

@@ -137,16 +137,17 @@ def _activity(task: str, seen: dict[str, Progress], now: float) -> str:
 @click.option("--epoch", type=click.IntRange(1), default=None, metavar="N", help="Only of the N-th attempt of a task.")
 @click.option(
     "--since",
-    default="",
+    default=None,
     metavar="TIME",
     help="Only from this time on: 2026-01-31T12:00 (local, or with a zone), or 90s, 15m, 2h ago.",
 )
-@click.option("--until", default="", metavar="TIME", help="Only from before this time.")
+@click.option("--until", default=None, metavar="TIME", help="Only from before this time.")
 @click.option("--type", "types", multiple=True, help="Only events of a type (task.ended), group (task.*) or kind (task_ended).")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only of runs with this label.")
 @verb
 def events(
-    options: Options, target: str, follow: bool, after: int, last: int | None, epoch: int | None, since: str, until: str,  # noqa: FBT001
+    options: Options, target: str, follow: bool, after: int, last: int | None, epoch: int | None,  # noqa: FBT001
+    since: str | None, until: str | None,
     types: tuple[str, ...], labels: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print events of a run, or of all."""
@@ -170,7 +171,7 @@ def events(
 @click.option("--for", "until", type=click.Choice(["end", "waiting"]), default="end", help="What to wait for.")
 @click.option("--timeout", type=SECONDS, default="1h", show_default=True, help="How long, such as 90s or 10m.")
 @verb
-def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float) -> None:
+def wait(options: Options, targets: tuple[str, ...], until: str | None, timeout: float) -> None:
     """Wait until runs or tasks have ended (or, with --for waiting, until one asks).
 
     It says when one asks something, and does not wait for one that is parked: that starts again only when somebody says so.

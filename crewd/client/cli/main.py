@@ -249,7 +249,10 @@ class _Lazy(click.Group):
 
 def _did_you_mean(name: str) -> str:
     close = difflib.get_close_matches(name, [*_FLAT, *ALIASES], 1)
-    return f"Did you mean {ALIASES.get(close[0], close[0])}?" if close else "crew --help lists them."
+    if not close:
+        return "crew --help lists them."
+    stands_for = ALIASES.get(close[0])
+    return f"Did you mean {close[0]}?" if stands_for is None else f"Did you mean {close[0]}, which is {stands_for}?"
 
 
 def _wrong_usage(error: click.ClickException, given: list[str], *, as_json: bool) -> None:

@@ -169,7 +169,10 @@ def _show(options: Options, found: FoundMistake) -> None:
     verdict = "a law was broken" if found.breach else "every law held"
     say_within(f"{counted(found.trials, 'trial')} of a worker with {counted(points, 'point')} ({done}): {verdict}")
     if found.late:
-        say_within("The time for drawn histories was over first: it really waits for something. --examples 0 draws none.")
+        say_within(
+            "The time for drawn histories was over first: a trial takes long, because the worker really waits or the machine"
+            " is busy. --examples 0 draws none."
+        )
     if found.reference.last.idle:
         say_within(
             "Undisturbed it came to no end and was cancelled: it waits for messages, or has more points than are counted."

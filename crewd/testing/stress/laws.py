@@ -69,7 +69,8 @@ def _result(case: Case) -> Iterator[str]:
     if last.end == "failed":
         same = case.reference is not None and case.reference.last.end == "failed" and case.reference.last.error == last.error
         if not same:
-            yield f"it failed: {last.error or last.reason}"
+            caught = ", after it had caught its cancel" if last.cancel_raised and last.points_ignored else ""
+            yield f"it failed{caught}: {last.error or last.reason}"
     elif last.end == "vanished":
         yield "its process ended without a word"
     elif last.end == "stuck" and not last.cancelled_at:
@@ -192,9 +193,21 @@ def _halves(case: Case) -> Iterator[str]:
         return
     whole = case.whole
     for name, file in case.trial.files.items():
-        if name in whole and not _appended(case, name) and file.begins(whole[name]):
+        if name in whole and not _appended(case, name) and file.begins(whole[name]) and not _goes_on(case, name):
             found = f"{name}: {file.size} bytes, the beginning of the {whole[name].size} that a whole run leaves"
             yield f"{found}{_how_to_append(name)}"
+
+
+def _goes_on(case: Case, name: str) -> bool:
+    """Whether the worker had closed this file when its cancel fired, and has gone on from it when it was resumed.
+
+    It has gone on if it came to the same end by fewer points. What was begun and not finished is open, or is begun again.
+    """
+    resumed, reference = case.trial.resumed, case.reference
+    if resumed is None or reference is None or resumed.end != "completed" or name in case.trial.last.held:
+        return False
+    after = case.trial.resumed_files.get(name)
+    return after is not None and after.sha256 == case.whole[name].sha256 and len(resumed.points) < len(reference.points)
 
 
 def _appended(case: Case, name: str) -> bool:

@@ -23,6 +23,8 @@ DRAWN_PER_EXAMPLE = 10
 """How many histories are drawn for one that was not tried yet; a worker with few points has few."""
 DRAW_SECONDS = 45.0
 """From the beginning, then no other history is drawn; in proportion for more examples. A worker that really waits is slow."""
+DRAW_PART = 3
+"""However long the single points have taken, this part of that time is for drawn histories."""
 Try = Callable[[Target, History], Trial]
 
 
@@ -196,7 +198,7 @@ class Search:
                 raise _Broken
 
         clock, seconds = self._clock, DRAW_SECONDS * max(1.0, examples / EXAMPLES)
-        deadline = self._begun + seconds
+        deadline = max(self._begun + seconds, clock.monotonic() + seconds / DRAW_PART)
         failed: list[Exception] = []
         stopped: list[BaseException] = []
         """What ends the search from outside: a signal, or the timeout of a test."""

@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,9 +22,10 @@ import msgspec
 import crewd
 from crewd.clock import SeededChance, SystemClock
 from crewd.model import events as ev
-from crewd.model.errors import Unavailable
+from crewd.model.errors import Unavailable, UsageError
 from crewd.model.ids import MESSAGE, IdSource
 from crewd.model.message_kinds import MessageKind
+from crewd.model.questions import check_answer
 from crewd.model.rows import CancelInfo, ExitStatus, MessageRow
 from crewd.model.workflow import Step, Workflow
 from crewd.protocol import codec
@@ -42,7 +44,7 @@ from crewd.supervisor.attempt.state import Attempt
 from crewd.testing.stress.history import Cancel, Crash, FollowUp, History, Steer, default_answer
 from crewd.testing.stress.lines import is_plain, lines_of
 from crewd.testing.stress.loop import passing
-from crewd.testing.stress.trial import Act, End, Point, SentMessage
+from crewd.testing.stress.trial import Act, AskedQuestion, End, Point, SentMessage
 from crewd.testing.stress.where import from_worker, where
 from crewd.worker.call import run_call
 from crewd.worker.context import Context
@@ -204,6 +206,8 @@ class Stage:
         self._at: dict[str, int] = {}
         self._points: list[Point] = []
         self._answered = 0
+        self._asked: list[AskedQuestion] = []
+        self._held: tuple[str, ...] = ()
         self._idle_waits = 0
         self._idle = False
         self._cancelled_at = self._after = 0
@@ -351,8 +355,15 @@ class Stage:
         return True
 
     def _answer(self, asked: rp.Asked) -> None:
-        answer = self._answers.popleft() if self._answers else default_answer(asked.kind, asked.choices)
+        usual = default_answer(asked.kind, asked.choices)
+        answer = self._answers.popleft() if self._answers else usual
         self._answered += 1
+        if answer is not None:
+            try:
+                check_answer(asked.kind, asked.choices, answer)
+            except UsageError:  # crewd refuses it to its sender, who gives another one
+                answer = usual
+        self._asked.append(AskedQuestion(asked.question, self._before + len(self._points), answer))
         if answer is not None:
             self._mail(Mail(self._ids.next(MESSAGE), "response", 0, answer, asked.id))
 
@@ -367,6 +378,7 @@ class Stage:
     def _cancel(self, number: int, grace_seconds: float, reason: str) -> None:
         self._cancelled_at, self._grace = number, grace_seconds
         self._fired = self._clock.monotonic()
+        self._held = _open_below(Path(self._bootstrap.cwd).parent)
         self._on_cancel(grace_seconds, self._act("stuck"))  # the last that is heard of a worker that does not stop
         self._feed(heard.Cancel(CancelInfo(reason=reason, grace_seconds=grace_seconds)))
 
@@ -406,8 +418,19 @@ class Stage:
             cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
             answered=self._answered, cancel_raised=self._raised_after is not None,
             points_ignored=self._ignored + (0 if self._raised_after is None else len(self._points) - self._raised_after),
-            checkpoint=msgspec.to_builtins(self._state.work.checkpoint), **more,
+            checkpoint=msgspec.to_builtins(self._state.work.checkpoint), held=self._held, asked=tuple(self._asked), **more,
         )  # fmt: skip
+
+
+def _open_below(folder: Path) -> tuple[str, ...]:
+    """The files in this folder that this process has open, named as `Place.files` names them."""
+    found: set[str] = set()
+    descriptors = Path("/proc/self/fd")
+    for link in descriptors.iterdir() if descriptors.exists() else ():
+        with contextlib.suppress(OSError, ValueError):
+            parts = link.readlink().relative_to(folder).parts
+            found.add("/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:])))
+    return tuple(sorted(found))
 
 
 def _sent(row: MessageRow, number: int) -> SentMessage:

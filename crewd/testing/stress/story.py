@@ -71,6 +71,9 @@ def _acts(history: History, trial: Trial) -> list[str]:
             if before < control.at <= last and not (act.cancelled_at and control.at > act.cancelled_at):
                 call, line = where.get(control.at, ("", ""))
                 lines.append(f"at point {control.at}{_at(call, line)} {_done(control)}")
+        for asked in act.asked:
+            answer = "nobody answers" if asked.answer is None else f"the answer is {asked.answer[:60]!r}"
+            lines.append(f"after point {asked.at} it asks {asked.text[:60]!r}: {answer}")
         lines.append(_end(act))
         if act.stack:
             lines += ["it was here:", *(f"  {line.strip()}" for line in act.stack.splitlines()[:8])]

@@ -342,7 +342,7 @@ def _stack(place: Place) -> str:
     path = place.root / apart.STACK
     text = path.read_text(errors="replace") if path.exists() else ""
     found: list[str] = []
-    for thread in text.split("\n\n"):
+    for thread in reversed(text.split("\n\n")):  # the main thread is the last one there
         frames = [line.strip() for line in thread.splitlines() if line.startswith("  File")]
         found += itertools.takewhile(lambda frame: "/crewd/" not in frame, frames)
     return "\n".join(found)[:STACK_CHARS]

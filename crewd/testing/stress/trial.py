@@ -23,6 +23,14 @@ class Point(msgspec.Struct, frozen=True):
     where: str
 
 
+class AskedQuestion(msgspec.Struct, frozen=True):
+    """A question of the worker, the point before it, and its answer; None if nobody answered."""
+
+    text: str
+    at: int
+    answer: str | None
+
+
 class SentMessage(msgspec.Struct, frozen=True):
     """A message of the history and its receipt."""
 
@@ -42,7 +50,7 @@ class Act(msgspec.Struct, frozen=True):
     `idle`: it waited for messages when the history had none left, and was cancelled for that. `cancel_raised`: `Cancelled` was
     raised in its code, and `points_ignored` is how often it came back to its channel after that. `signalled`: it has a context
     and did not stop until its grace was over and it was sent TERM. `checkpoint` is the last one that it saved, `stack` where
-    its threads were if it had to be killed.
+    its threads were if it had to be killed. `held` are the files that it had open when its cancel fired.
     """
 
     end: End
@@ -63,6 +71,8 @@ class Act(msgspec.Struct, frozen=True):
     signalled: bool = False
     checkpoint: Any = None
     stack: str = ""
+    held: tuple[str, ...] = ()
+    asked: tuple[AskedQuestion, ...] = ()
 
 
 class File(msgspec.Struct, frozen=True):

@@ -78,6 +78,11 @@ def test_other_words_name_the_right_verb(shell: Shell, word: str) -> None:
     assert json.loads(shell.fails(2, "--json", word))["error"]["code"] == "usage"
 
 
+def test_a_word_that_is_nearly_another_name_of_a_verb_is_named_with_the_verb(shell: Shell) -> None:
+    assert "Did you mean status, which is ps?" in shell.fails(2, "statu")
+    assert "Did you mean cancel?" in shell.fails(2, "cancle")
+
+
 def test_options_stand_before_and_after_the_verb(shell: Shell) -> None:
     assert json.loads(shell.ok("--json", "ps")).keys() == json.loads(shell.ok("ps", "--json")).keys()
     assert json.loads(shell.ok("daemon", "status", "--json"))["running"] is True

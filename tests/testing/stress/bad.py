@@ -488,3 +488,60 @@ async def asks_a_server(ctx: AsyncContext, port: int) -> str:
         answer = await reader.readline()
     writer.close()
     return answer.decode()
+
+
+def keeps_a_ledger(ctx: Context) -> int:
+    """Good: written whole each time and put in place of the one before; its own lines say where to go on."""
+    ledger = Path("ledger.csv")
+    lines = ledger.read_text().splitlines() if ledger.exists() else []
+    for number in range(len(lines), 5):
+        ctx.progress(number)
+        lines.append(f"order {number}")
+        new = ledger.with_name("ledger.csv.new")
+        try:
+            new.write_text("\n".join(lines) + "\n")
+            new.replace(ledger)
+        finally:
+            new.unlink(missing_ok=True)
+    return len(lines)
+
+
+def adds_lines(ctx: Context) -> int:
+    """Good: each line is added and the file is closed, and its own lines say where to go on."""
+    found = Path("found.txt")
+    for number in range(len(found.read_text().splitlines()) if found.exists() else 0, 5):
+        ctx.progress(number)
+        with found.open("a") as file:
+            file.write(f"{number}\n")
+    return 5
+
+
+def writes_on_after_its_checkpoint(ctx: Context) -> int:
+    """Bad: half of the report is left under its own name, though the work is taken up from a checkpoint."""
+    for number in range(ctx.restored or 0, 3):
+        ctx.progress(number)
+        ctx.checkpoint(number + 1)
+    with Path("report.txt").open("w") as report:
+        for number in range(3):
+            report.write(f"line {number}\n")
+            ctx.progress(number)
+    return 3
+
+
+def fails_in_silence(ctx: Context) -> str:
+    """Bad: it takes for granted that somebody answers."""
+    answer = ctx.ask("Which format?", kind="choose", choices=["CSV", "JSON"], timeout=600)
+    assert answer is not None
+    return answer
+
+
+def tries_again(ctx: Context) -> str:
+    """Bad: it takes its cancel for a failure of what it tried."""
+    for _ in range(3):
+        try:
+            ctx.progress(1)
+        except BaseException:  # noqa: BLE001 (the mistake)
+            pass
+        else:
+            return "done"
+    raise RuntimeError("gave up")

@@ -62,6 +62,7 @@ FISH = {
     "adds_again_when_resumed": "resumes to the same end",
     "forgets_a_lock": "leaves no temporary file",
     "looks_for_steers_once": "takes what it was sent",
+    "writes_on_after_its_checkpoint": "leaves no half-written file",
     "plain_half": "leaves no half-written file",
     "plain_adds_again": "leaves no half-written file",
     "plain_goes_on": "stops within its grace",
@@ -102,6 +103,8 @@ def test_each_bad_worker_is_caught_by_its_law(name: str) -> None:
         "plain",
         "goes_on_where_it_was",
         "keeps_its_state",
+        "keeps_a_ledger",
+        "adds_lines",
         "returns_a_part",
         "shares_its_work",
         *(
@@ -157,10 +160,13 @@ def test_an_interrupt_whose_exception_is_lost_is_heard() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    with until_interrupted(loses_it) as attempt, pytest.raises(KeyboardInterrupt):
-        attempt(Target(bad.plain), History())
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, where it is ignored
+    try:
+        with until_interrupted(loses_it) as attempt, pytest.raises(KeyboardInterrupt):
+            attempt(Target(bad.plain), History())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_example_has_a_bug_and_its_mended_twin_has_not() -> None:
@@ -184,6 +190,20 @@ def test_a_log_may_be_cut_and_another_file_that_may_grow_is_said_how_to_declare(
         found = Search(Target(bad.appends_lines, {"name": name})).go(0)
         assert (found.breach is not None) is breach
         assert ("--appends lines.txt)" in found.story) is breach
+
+
+def test_a_question_and_its_answer_are_in_the_story() -> None:
+    found = Search(target("fails_in_silence")).replay(parse("silence"))
+    assert found.breach is not None
+    assert "it asks 'Which format?': nobody answers" in found.story
+    fits = Search(target("fails_in_silence")).replay(parse("answer:purple"))
+    assert fits.breach is None, "an answer that does not fit is followed by one that does, as with a crewd"
+    assert [asked.answer for asked in fits.trial.last.asked] == ["CSV"] if fits.trial else False
+
+
+def test_a_failure_that_came_of_a_caught_cancel_says_so() -> None:
+    found = Search(target("tries_again")).replay(parse("cancel@1"))
+    assert "it failed, after it had caught its cancel: RuntimeError: gave up" in found.story
 
 
 def test_a_law_can_be_left_out_and_a_file_may_grow() -> None:
