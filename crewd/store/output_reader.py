@@ -110,7 +110,9 @@ class OutputReader(Follower[Read]):
         # A secret may begin before what is asked for, and end after it.
         around = self._outputs.output(attempt, name, begin, limit + 2 * AROUND_BYTES)
         if around is None and ended and attempt.pid and name in {"stdout", "stderr"}:  # both were made when it was started
-            raise NotFound(f"the {name} of {task.id} is not here any more", hint="its file was deleted, or replaced by a link or a pipe")
+            raise NotFound(
+                f"the {name} of {task.id} is not here any more", hint="it was deleted, or replaced by a link or a pipe"
+            )
         around = around or NOTHING
         piece = _within(around, offset, limit)
         at = piece.offset - around.offset
