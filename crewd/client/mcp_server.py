@@ -10,15 +10,14 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from crewd import __version__
 from crewd.client import aio, shapes
@@ -39,15 +38,16 @@ from crewd.client.extensions import enabled_extensions
 from crewd.client.hooked import hooked
 from crewd.client.initialised import initialise_extensions, is_due
 from crewd.client.inventory import inventory
+from crewd.client.mcp_answers import Cancelled, Events, Happened, Message, Questions, Result, Run, Runs, Summary, question, told
+from crewd.client.mcp_leader import Leader
 from crewd.client.summary import CHARS_DEFAULT, CHARS_LEAST, RUNS_MAX, bounded, brief, run_summary
 from crewd.clock import SystemClock
-from crewd.model.errors import CrewdError, DaemonUnreachable, DeadlineExceeded, NotFound, UsageError
+from crewd.model.errors import DeadlineExceeded, NotFound, UsageError
 from crewd.model.green import Green
 from crewd.model.inventory import Item
 from crewd.model.markdown import did_you_mean
 from crewd.model.receipts import Receipt
 from crewd.model.redact import clip
-from crewd.model.rows import AskRow
 from crewd.model.terms import INTERRUPT_TEXT, USUAL, Terms
 from crewd.protocol.replies import CancelReply
 
@@ -62,158 +62,12 @@ SLICE_SECONDS = 5.0
 TEXT_CHARS_MAX = 50_000
 """Of a result: a model reads no more at once."""
 LISTED_MAX = 100
-NOTICES_MAX = 10
-LOOKED_THROUGH = 10_000
-"""Events in which nothing was news for this leader: where it is to look next is noted after so many."""
 EVENTS_MAX = 200
 SUMMARY_CHARS_MAX = 50_000
 INSTRUCTIONS = """Start workers (coding agents or commands), and lead them while they work.
 Every call takes and gives handles: a run is named by its id. crew_wait returns early with how things stand; call it again.
 A worker that asks stands in crew_inbox until crew_respond. `notices` in an answer tell what happened since your last call."""
-T = TypeVar("T")
 WaitLevel = Literal["accepted", "delivered", "applied", "settled"]
-
-
-class Answer(BaseModel):
-    """What each tool answers with, besides its own."""
-
-    notices: list[str] = Field(default_factory=list, description="What happened to your runs since your last call, each once.")
-
-
-class Run(Answer):
-    """A run and how it stands."""
-
-    run: str
-    name: str
-    status: str
-    reason: str = ""
-    steps: dict[str, str] = Field(default_factory=dict, description="Each step with its status.")
-    doing: str = Field(default="", description="What it does now.")
-    questions: list[str] = Field(default_factory=list, description="Ids of open questions: crew_respond answers them.")
-    over: bool = False
-    cursor: int = Field(default=0, description="Give it to crew_events as `after`.")
-
-
-class Runs(Answer):
-    """Runs, newest first."""
-
-    runs: list[Run]
-    more: bool = False
-
-
-class Message(Answer):
-    """How far a message came: accepted, delivered, applied (the worker has taken it), settled (it is done with it)."""
-
-    message: str
-    level: str
-    outcome: str = ""
-    reason: str = ""
-    note: str = ""
-
-
-class Question(BaseModel):
-    """An open question of a worker."""
-
-    id: str
-    run: str
-    step: str
-    question: str
-    kind: str
-    choices: list[str] = Field(default_factory=list)
-
-
-class Questions(Answer):
-    """Open questions, oldest first."""
-
-    questions: list[Question]
-
-
-class Cancelled(Answer):
-    """What became of a cancel. `verified`: no process is left."""
-
-    run: str
-    status: str
-    verified: bool
-    survivors: list[int] = Field(default_factory=list)
-
-
-class Result(Answer):
-    """The result of a run: its text, or JSON."""
-
-    run: str
-    status: str
-    text: str
-    cut: bool = Field(default=False, description="Whether the text goes on; `crew result RUN` has all of it.")
-
-
-class Summary(Answer):
-    """How runs stand, as Markdown."""
-
-    text: str
-
-
-class Happened(BaseModel):
-    """An event of a run."""
-
-    seq: int
-    type: str
-    task: str
-    text: str
-
-
-class Events(Answer):
-    """Events, oldest first; `cursor` is the `after` of the next call."""
-
-    events: list[Happened]
-    cursor: int
-
-
-@dataclass(slots=True)
-class Leader:
-    """The connection to crewd, made when it is first needed and again when it was lost."""
-
-    home: str | None
-    name: str
-    _crew: aio.Crew | None = None
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _looked: int = 0
-
-    async def crew(self) -> aio.Crew:
-        """The client."""
-        async with self._one:
-            if self._crew is None:
-                self._crew = await aio.connect(self.home, name=self.name)
-            return self._crew
-
-    async def close(self) -> None:
-        """Hang up."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            with contextlib.suppress(CrewdError, OSError):
-                await crew.close()
-
-    async def ask(self, what: Callable[[aio.Crew], Awaitable[T]]) -> T:
-        """Ask crewd; what it refuses is told to the model in words."""
-        try:
-            return await what(await self.crew())
-        except DaemonUnreachable as error:
-            await self.close()
-            raise ToolError(f"{error.message} ({error.hint})") from None
-        except CrewdError as error:
-            raise ToolError(f"{error.message} ({error.hint})" if error.hint else error.message) from None
-
-    async def notices(self) -> list[str]:
-        """What is new for this owner; it counts as told."""
-        with contextlib.suppress(CrewdError):
-            crew = await self.crew()
-            async with self._telling:  # calls overlap, and each thing is told once
-                news = await crew.news(limit=NOTICES_MAX)
-                if news.items or news.upto > self._looked + LOOKED_THROUGH:  # what others did need not be looked through again
-                    self._looked = news.items[-1].seq if news.items else news.upto
-                    await crew.seen(self._looked)
-            return [clip(f"{item.name}: {item.kind} {item.text}".strip(), 300) for item in news.items]
-        return []
 
 
 class Server(MCPServer[None]):
@@ -446,7 +300,7 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
             except DeadlineExceeded as error:
                 return await _receipt_after(crew, key, error)
 
-        return _told(await leader.ask(say), await leader.notices())
+        return told(await leader.ask(say), await leader.notices())
 
     @server.tool()
     async def crew_steer(
@@ -475,7 +329,7 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
     async def crew_inbox() -> Questions:
         """List the open questions of workers, oldest first."""
         found = await leader.ask(lambda crew: crew.inbox())
-        return Questions(questions=[_question(row) for row in found], notices=await leader.notices())
+        return Questions(questions=[question(row) for row in found], notices=await leader.notices())
 
     @server.tool()
     async def crew_respond(question: str, answer: str) -> Message:
@@ -491,7 +345,7 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
             except DeadlineExceeded as error:
                 return await _receipt_after(crew, key, error)
 
-        return _told(await leader.ask(respond), await leader.notices())
+        return told(await leader.ask(respond), await leader.notices())
 
 
 async def _told_anew(crew: aio.Crew, run: str, most: int) -> str:
@@ -519,24 +373,6 @@ async def _status(leader: Leader, run: str) -> Run:
         doing=next((progress.note for progress in reversed(shown.progress) if progress.note), ""),
         questions=[ask.id for ask in shown.asks if ask.unanswered], cursor=shown.seq, notices=await leader.notices(),
     )  # fmt: skip
-
-
-def _told(receipt: Receipt, notices: list[str]) -> Message:
-    return Message(
-        message=receipt.id, level=receipt.level.value, outcome=str(receipt.outcome or ""), reason=str(receipt.reason or ""),
-        note=receipt.note, notices=notices,
-    )  # fmt: skip
-
-
-def _question(row: AskRow) -> Question:
-    return Question(
-        id=row.id,
-        run=row.run,
-        step=row.task.rpartition("/")[2],
-        question=row.question,
-        kind=row.kind,
-        choices=list(row.choices),
-    )
 
 
 async def _task_of(crew: aio.Crew, run: str) -> str:
