@@ -158,14 +158,14 @@ def invoke(function: Callable[..., Any], context: Context, args: dict[str, Any])
     if not wants:
         _check_place(function, args)
     given: Context = context
-    if _is_async(function):
+    if is_async(function):
         given = AsyncContext.__new__(AsyncContext)
         given.__dict__ = context.__dict__
     result = function(given, **args) if wants else function(**args)
     return asyncio.run(_until_cancelled(result, context.token)) if inspect.iscoroutine(result) else result
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
     """Whether it is `async def`, perhaps behind decorators that use `functools.wraps`, or an object that is called so."""
     plain = inspect.unwrap(function)
     return inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(inspect.getattr_static(plain, "__call__", None))

@@ -25,7 +25,7 @@ from crewd.model.reasons import FailureReason, RefusalReason
 from crewd.model.redact import clip, redact
 from crewd.model.results import RESULT_BYTES_LEFT, result_file
 from crewd.model.signals import how_ended
-from crewd.protocol.reports import Applied, Outcome, Settled
+from crewd.protocol.reports import Outcome, Settled
 from crewd.worker.artifacts import pieces
 from crewd.worker.child import ChildProcess, LeftBehind
 from crewd.worker.program_start import InputError, argv_of, not_started
@@ -276,8 +276,7 @@ class CommandProcess:
                 reason = RefusalReason.STDIN_CLOSED if isinstance(error, OSError) else RefusalReason.DOES_NOT_FIT
                 desk.report(Settled(id=steer.id, outcome="refused", reason=reason))
                 continue
-            desk.report(Applied(id=steer.id))
-            desk.report(Settled(id=steer.id, outcome="done", note=note))
+            desk.report(Settled(id=steer.id, outcome="done", note=note, applied=True))
 
     def _feed_input(self, stdin: IO[bytes]) -> None:
         """All of the given bytes, then the end. A command that ends earlier, or closes its input, leaves the rest."""
@@ -310,9 +309,8 @@ class CommandProcess:
             if steer.eof:
                 with contextlib.suppress(OSError):
                     stdin.close()
-            desk.report(Applied(id=steer.id))
             note = "its input was ended" if steer.eof else "written to stdin"
-            desk.report(Settled(id=steer.id, outcome="done", note=note))
+            desk.report(Settled(id=steer.id, outcome="done", note=note, applied=True))
 
 
 def _keep_as_output(stdout: Path, output: Path, *, cut: bool) -> tuple[str, bool]:

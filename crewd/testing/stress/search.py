@@ -11,9 +11,11 @@ from crewd.model.arguments import checked
 from crewd.model.errors import UsageError
 from crewd.testing.stress.history import GRACE_SECONDS, Cancel, Crash, FollowUp, History, Steer, check_control
 from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, WorkerLawBroken, breaches, left_over, unsteady
+from crewd.testing.stress.lines import is_plain
 from crewd.testing.stress.story import command_of, tell
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
-from crewd.testing.stress.trial import Trial
+from crewd.testing.stress.trial import Point, Trial
+from crewd.worker.call import is_async
 
 POINTS_TRIED_MAX = 200
 """Of a worker with more points, so many are tried, evenly spread, the first and the last among them."""
@@ -48,6 +50,19 @@ class FoundMistake:
     unsteady: frozenset[str] = frozenset()
     unreached: int = 0
     late: bool = False
+    grace: float = GRACE_SECONDS
+
+    @property
+    def gap(self) -> Point | None:
+        """The point after which the undisturbed worker looked at its channel no more for longer than its grace."""
+        last = self.reference.last
+        return next((point for point in last.points if point.number == last.gap_after), None) if self._is_deaf else None
+
+    @property
+    def _is_deaf(self) -> bool:
+        """Not where a cancel interrupts it: in a plain function, and in an async one."""
+        function = self.target.function()
+        return not (is_plain(function) or is_async(function)) and self.reference.last.gap_seconds > self.grace
 
     @property
     def story(self) -> str:
@@ -99,7 +114,7 @@ class Search:
         self._asked = False
         """Whether the worker has asked anything in any trial: else answers make no difference."""
         self._useful: set[str] = set()
-        self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real))
+        self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real), grace=grace)
 
     def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> FoundMistake:
         """Search until a law is broken or everything was tried."""

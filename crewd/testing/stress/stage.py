@@ -80,6 +80,10 @@ class StageClock:
         """See `Clock`."""
         return self._clock.wall() + self.skipped
 
+    def real(self) -> float:
+        """The real time alone."""
+        return self._clock.monotonic()
+
 
 def _has_children() -> bool:
     """Whether a child process of this one is at work (one that has ended and was not waited for is not)."""
@@ -97,6 +101,7 @@ class StagedToken(CancellationToken):
         self._stage_clock = clock
         self.on_point: Callable[[str], None] = lambda _call: None
         self.on_raise: Callable[[], None] = lambda: None
+        self.on_waited: Callable[[], None] = lambda: None
         self.threads = threading.active_count()
 
     @property
@@ -120,7 +125,10 @@ class StagedToken(CancellationToken):
         """See `CancellationToken`."""
         if from_worker():
             self.on_point("token.wait")
-        super().wait(0.0 if self._fired.is_set() else self.passes(seconds))
+        try:
+            super().wait(0.0 if self._fired.is_set() else self.passes(seconds))
+        finally:
+            self.on_waited()
 
     async def wait_async(self, seconds: float) -> None:
         """See `CancellationToken`. A cancel of this moment comes out of the waiting itself, as `asyncio.CancelledError`."""
@@ -197,6 +205,7 @@ class Stage:
         self._token = StagedToken(self._clock)
         self._token.on_point = self.point
         self._token.on_raise = self._raised
+        self._token.on_waited = self._waited
         self._desk = StagedDesk(self._token, self)
         self._lock = threading.RLock()
         self._pumping = self._pump_again = False
@@ -215,6 +224,7 @@ class Stage:
         self._lines: set[str] = set()
         self._ignored = 0
         self._fired = self._grace = 0.0
+        self._gap, self._gap_after, self._last_point = 0.0, 0, self._clock.real()
 
     # -- the worker's side --------------------------------------------------------------------------------------
 
@@ -267,6 +277,10 @@ class Stage:
             self.point("", line)
             self._token.check()
 
+    def _waited(self) -> None:
+        """A wait that a cancel would have broken off is over."""
+        self._last_point = self._clock.real()
+
     def _raised(self) -> None:
         if self._raised_after is None:
             self._raised_after = len(self._points)
@@ -275,6 +289,10 @@ class Stage:
         """The worker is at its next point: what the history has for it happens now."""
         with self._lock:
             number = self._before + len(self._points) + 1
+            now = self._clock.real()
+            if self._points and not self._cancelled_at and now - self._last_point > self._gap:
+                self._gap, self._gap_after = now - self._last_point, number - 1
+            self._last_point = now
             caller, line = where() if not line else ("", line)
             self._points.append(Point(number, call or caller, line))
             self._on_point(self._points[-1])
@@ -418,7 +436,8 @@ class Stage:
             cancelled_at=self._cancelled_at, grace_seconds=self._grace, points_after=self._after, idle=self._idle,
             answered=self._answered, cancel_raised=self._raised_after is not None,
             points_ignored=self._ignored + (0 if self._raised_after is None else len(self._points) - self._raised_after),
-            checkpoint=msgspec.to_builtins(self._state.work.checkpoint), held=self._held, asked=tuple(self._asked), **more,
+            checkpoint=msgspec.to_builtins(self._state.work.checkpoint), held=self._held, asked=tuple(self._asked),
+            gap_seconds=self._gap, gap_after=self._gap_after, **more,
         )  # fmt: skip
 
 

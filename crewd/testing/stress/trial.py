@@ -51,6 +51,7 @@ class Act(msgspec.Struct, frozen=True):
     raised in its code, and `points_ignored` is how often it came back to its channel after that. `signalled`: it has a context
     and did not stop until its grace was over and it was sent TERM. `checkpoint` is the last one that it saved, `stack` where
     its threads were if it had to be killed. `held` are the files that it had open when its cancel fired.
+    `gap_seconds` is the longest real time between two of its points, after the point `gap_after`; waiting is not counted.
     """
 
     end: End
@@ -72,6 +73,8 @@ class Act(msgspec.Struct, frozen=True):
     checkpoint: Any = None
     stack: str = ""
     held: tuple[str, ...] = ()
+    gap_seconds: float = 0.0
+    gap_after: int = 0
     asked: tuple[AskedQuestion, ...] = ()
 
 

@@ -40,7 +40,7 @@ def test_a_goal_is_a_text_or_a_map(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "no list of goals"), ("just words", "no list of goals"), ("[]", "no list of goals"), ("- ''", "goal 1 is empty"),
+        ("", "no list of goals"), ("just words", "no list of goals"), ("[]", "lists no goal"), ("- ''", "goal 1 is empty"),
         ("- a\n- note: this", "goal 2 has 'note'"), ("- {gaol: x}", "goal 1 has 'gaol'"),
         ("- {goal: x, name: a/b}", "goal 1: name"),
         ("- {goal: x, cwd: nowhere}", "is no directory"), ("- [x]", "goal 1 is neither a text nor a map"),

@@ -545,3 +545,12 @@ def tries_again(ctx: Context) -> str:
         else:
             return "done"
     raise RuntimeError("gave up")
+
+
+def naps(ctx: Context, seconds: float) -> int:
+    """It stops at each of its points, and sleeps deaf between two of them."""
+    ctx.progress(1)
+    time.sleep(seconds)
+    ctx.sleep(60)
+    ctx.progress(2)
+    return 2

@@ -201,6 +201,15 @@ def test_a_question_and_its_answer_are_in_the_story() -> None:
     assert [asked.answer for asked in fits.trial.last.asked] == ["CSV"] if fits.trial else False
 
 
+def test_a_time_without_points_that_is_longer_than_the_grace_is_told() -> None:
+    shown = crew("tests.testing.stress.bad:naps", "--arg", "seconds=0.3", "--grace", "0.2", "--examples", "0")
+    told = " ".join(shown.output.split())
+    assert "After point 1 (ctx.progress, " in told and "a cancel in that time is late, with 0.2 s of grace" in told
+    assert "every law held" in told
+    shown = crew("tests.testing.stress.bad:naps", "--arg", "seconds=0.01", "--examples", "0")
+    assert "After point" not in shown.output
+
+
 def test_a_failure_that_came_of_a_caught_cancel_says_so() -> None:
     found = Search(target("tries_again")).replay(parse("cancel@1"))
     assert "it failed, after it had caught its cancel: RuntimeError: gave up" in found.story
