@@ -183,8 +183,9 @@ def _show(options: Options, found: FoundMistake) -> None:
     if found.gap is not None:
         last, after = found.reference.last, found.gap
         say_within(
-            f"After point {after.number} ({after.call}, {after.where}) it came to no point for {last.gap_seconds:.1f} s: a"
-            f" cancel in that time is late, with {found.grace:g} s of grace. Wait with ctx.sleep, or look at the channel more often."
+            f"After point {after.number} ({after.call}, {after.where}) it came to no point for {last.gap_seconds:.1f} s:"
+            f" a cancel in that time is late, with {found.grace:g} s of grace."
+            " Wait with ctx.sleep, or look at the channel more often."
         )
     if is_plain(found.target.function()):
         say_within(
