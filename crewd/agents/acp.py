@@ -52,6 +52,7 @@ class Acp:
         self._steers = self._resumes = self._forks = self._loading = False
         self._working = self._prompting = self._cancelled = self._cancelling = False
         self._first = True
+        self._told_elsewhere = False
         self._answering = False
         self._text, self._thought = Pieces(), Pieces()
         self._last, self._last_cut = "", False
@@ -150,7 +151,7 @@ class Acp:
             return self._asked(method, record["id"], params)
         if method == "session/update" and not self._loading:
             if text_at(params, "sessionId") not in {"", self._session}:
-                return []  # of another session of this agent
+                return self._elsewhere()
             return [*self._update(at(params, "update")), *self._still()]
         if method == "$/cancel_request":
             key = f"request {at(params, 'id')}"
@@ -174,6 +175,13 @@ class Acp:
             self._handed.take(key)
         return [self._calls.ask("session/prompt", {"sessionId": self._session, "prompt": blocks})]
 
+    def _elsewhere(self) -> do.Acts:
+        """What another session of this agent says is left out; the first time while it works that is told."""
+        if self._told_elsewhere or not self._prompting:
+            return []
+        self._told_elsewhere = True
+        return [do.Noted("warning", "what it says in another session than the one that it has opened is left out")]
+
     def _interrupt(self) -> do.Acts:
         if not self._prompting or self._cancelling:
             return []
@@ -192,7 +200,7 @@ class Acp:
                 return [do.Noted("warning", f"its session could not be {what}: {error}"), self._new_session()]
             case "session/new" | "session/load" | "session/fork" if not error:
                 self._loading = False
-                self._session = text_at(result, "sessionId") or ("" if method == "session/new" else self._task.session)
+                self._session = text_at(result, "sessionId") or (self._task.session if method == "session/load" else "")
                 if not self._session:
                     return [do.Stopped("failed", "", "the agent has not said which session it has opened", PERMANENT)]
                 ready = do.Ready(self.capabilities, self._session, self._software, method != "session/new")
@@ -216,7 +224,7 @@ class Acp:
 
     def _initialized(self, result: object) -> do.Acts:
         if not isinstance(result, Mapping):
-            return [do.Stopped("failed", "", "the agent has answered initialize with nothing", PERMANENT)]
+            return [do.Stopped("failed", "", "the agent's answer to initialize is no JSON object", PERMANENT)]
         spoken = at(result, "protocolVersion")
         if spoken not in (None, VERSION, str(VERSION)) or isinstance(spoken, bool):
             why = f"the agent speaks version {clip(str(spoken), 40)} of the Agent Client Protocol, and crewd version {VERSION}"
@@ -290,7 +298,7 @@ class Acp:
     def _update(self, update: object) -> do.Acts:
         text = text_at(update, "content", "text")
         match text_at(update, "sessionUpdate"):
-            case "agent_message_chunk" | "agent_thought_chunk" if not self._working:
+            case "agent_message_chunk" | "agent_thought_chunk" | "tool_call" if not self._working:
                 return []  # nothing was asked yet: a greeting is no answer
             case "agent_message_chunk":
                 message = text_at(update, "messageId")

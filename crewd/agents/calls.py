@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crewd.agents.acts import Noted, Write
-from crewd.agents.records import number_at, text_at
+from crewd.agents.records import at, text_at
 from crewd.model.redact import clip
 
 NO_METHOD, WRONG_PARAMS = -32601, -32602
@@ -62,7 +62,9 @@ class Calls:
         if self._strayed or not ("result" in record or "error" in record):
             return []
         self._strayed = True
-        return [Noted("warning", f"it has answered a request that was not made: id {clip(repr(record.get('id')), 80)}")]
+        error = error_of(record)
+        what = f"id {clip(repr(record.get('id')), 80)}{f': {error}' if error else ''}"
+        return [Noted("warning", f"it has answered no open request: {what}")]
 
     def open(self, method: str) -> set[str]:
         """The messages for which a request with this method has no answer yet."""
@@ -70,9 +72,11 @@ class Calls:
 
 
 def error_of(record: Mapping[str, Any]) -> str:
-    """What the error of an answer says, with its code; empty if it has none."""
+    """What the error of an answer says, or its code if it says nothing; empty if there is no error."""
     error = record.get("error")
     if error is None:
         return ""
     said = error if isinstance(error, str) else text_at(error, "message")
-    return said.strip() or f"it gives an error without a text (code {number_at(error, 'code'):g})"
+    code = at(error, "code")
+    told = f" (code {code})" if isinstance(code, int) else ""
+    return said.strip() or f"it gives an error without a text{told}"

@@ -66,7 +66,9 @@ def parse_agent(text: str, default_name: str, program: Definition | None = None)
     """
     if not text.strip("\ufeff \t\r\n"):
         raise wrong(
-            1, f"the file of agent {default_name} is empty", "write what the agent is told, below a front matter or without"
+            1,
+            f"the file of agent {default_name} is empty",
+            "begin with ---, runtime: pi, ---, and write below what it is told",
         )
     meant = {"agent": "runtime", "cmd": "command", "prompt": "systemPromptMode"}
     head, given, lines = read_head(text, (*_FIELDS, *_OTHERS), UNUSED, meant, "runtime: pi")

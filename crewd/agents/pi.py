@@ -224,7 +224,7 @@ class Pi:
         if self._cancelled or not again:
             return [*self._tools_cut(), *self._handed.stopped(), do.Stopped("cancelled")]
         acts = self._tools_cut()
-        self._working, self._error = True, ""
+        self._working, self._error, self._wants_tool = True, "", False
         for key, text in again:
             acts += self._send(key, text)
         return acts

@@ -18,6 +18,8 @@ from crewd.model.errors import CrewdError, DaemonUnreachable
 from crewd.model.redact import clip
 
 NOTICES_MAX = 10
+NOTICES_SECONDS = 5.0
+"""An answer waits no longer for its notices: the next one has them."""
 LOOKED_THROUGH = 10_000
 """Events in which nothing was news for this leader: where it is to look next is noted after so many."""
 T = TypeVar("T")
@@ -32,7 +34,10 @@ class Leader:
     _crew: aio.Crew | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _looked: int = 0
+    _told: int = 0
+    """How far news were told, or looked through."""
+    _marked: int = 0
+    """How far crewd knows of it: it is told before news are read again, so that a call that is given up loses none."""
 
     async def crew(self) -> aio.Crew:
         """The client."""
@@ -45,6 +50,9 @@ class Leader:
         """Hang up."""
         crew, self._crew = self._crew, None
         if crew is not None:
+            with contextlib.suppress(CrewdError, OSError, TimeoutError):
+                async with asyncio.timeout(NOTICES_SECONDS):
+                    await self._mark(crew)
             with contextlib.suppress(CrewdError, OSError):
                 await crew.close()
 
@@ -60,12 +68,17 @@ class Leader:
 
     async def notices(self) -> list[str]:
         """What is new for this owner; it counts as told."""
-        with contextlib.suppress(CrewdError):
+        with contextlib.suppress(CrewdError, TimeoutError):
             crew = await self.crew()
-            async with self._telling:  # calls overlap, and each thing is told once
+            async with asyncio.timeout(NOTICES_SECONDS), self._telling:  # calls overlap, and each thing is told once
+                await self._mark(crew)
                 news = await crew.news(limit=NOTICES_MAX)
-                if news.items or news.upto > self._looked + LOOKED_THROUGH:  # what others did need not be looked through again
-                    self._looked = news.items[-1].seq if news.items else news.upto
-                    await crew.seen(self._looked)
+                if news.items or news.upto > self._told + LOOKED_THROUGH:  # what others did need not be looked through again
+                    self._told = news.items[-1].seq if news.items else news.upto
             return [clip(f"{item.name}: {item.kind} {item.text}".strip(), 300) for item in news.items]
         return []
+
+    async def _mark(self, crew: aio.Crew) -> None:
+        if self._told > self._marked:
+            await crew.seen(self._told)
+            self._marked = self._told

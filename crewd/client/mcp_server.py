@@ -247,6 +247,8 @@ def _add_looking(server: MCPServer[None], leader: Leader) -> None:
             try:
                 return await crew.result(run, timeout=seconds)
             except DeadlineExceeded:
+                if (await crew.show(run)).run.ended_at is not None:
+                    raise
                 raise ToolError(f"{run} has not ended yet (crew_wait waits for its end)") from None
 
         found = await leader.ask(read)
@@ -290,7 +292,7 @@ def _add_talking(server: MCPServer[None], leader: Leader) -> None:
         kind: Literal["steer", "follow_up"], run: str, text: str, wait: WaitLevel, timeout_s: float, request_id: str,
         terms: Terms,
     ) -> Message:  # fmt: skip
-        seconds = min(max(0.0, timeout_s), WAIT_SECONDS_MAX)
+        seconds = _seconds("timeout_s", timeout_s)
 
         async def say(crew: aio.Crew) -> Receipt:
             target = await _task_of(crew, run) if request_id else run

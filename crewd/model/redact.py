@@ -58,7 +58,7 @@ _NO_SECRET_NAMES = re.compile(
 """Names that end like one of a secret, and are none: special tokens of models, cursors, keys of tables (gitleaks allows
 most)."""
 _WORD = re.compile(r"[A-Za-z_.-]+\Z")
-_WORDS_OF_PATH = re.compile(r"[A-Za-z_./-]+\Z")
+_WORDS_WITH_SLASHES = re.compile(r"[a-z_.-]+(?:/[a-z_.-]+)+\Z")
 _CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\??\.|::|->)[A-Za-z_]\w*)*[(\[]|[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]+)+\Z")
 """A call, an index or an attribute: what a program is made of, and no value."""
 _PLACE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]*\Z")
@@ -78,13 +78,25 @@ _IN_ERRORS = _ORDINARY | {
     "input",
     "interrupted", "malformed", "not", "only", "operation", "option", "output", "passwd", "permission", "read", "resource",
     "bytes", "str", "struct", "stale", "success", "timeout", "token", "truncated", "unauthorized", "unavailable",
-    "unexpected", "unrecognized", "unsupported", "value", "verification",
+    "unexpected", "unrecognized", "none", "type", "unsupported", "value", "verification",
 }  # fmt: skip
 """The same in messages of errors and in declarations of types."""
-_ERROR = re.compile(r":[ ]{1,2}[A-Z][a-z]+(?:-[a-z]+)?[,;]?[ ][a-z(]")
-"""How a message of an error goes on behind a name: `passwd: Authentication token manipulation error`."""
-_TYPE = re.compile(r"(?:[a-z]+|[A-Z][a-z]{2,})(?:[A-Z][a-z]{2,})+\Z")
-"""The name of a class: capitals within, and letters behind each."""
+_SAID = re.compile(r":[ ]{1,2}\Z")
+"""What stands between a name and a word in a sentence, a message or a declaration. In an assignment stands `=`, or a quote."""
+_TYPE = re.compile(
+    r"(?:[a-z]+|[A-Z][a-z]{2,})(?:[A-Z][a-z]{2,})*"
+    r"(?:Source|Token|Str|String|Type|Exception|Error|Provider|Manager|Factory|Handler|Service|Store)\Z"
+)
+"""The name of a class: capitals within, and a last word as classes have it."""
+_AUTH_WORDS = re.compile(
+    r"(?i)(?:authentication|authorization|credentials|token)?[-_ ]?(?:required|failed|invalid|missing|scheme)?\Z"
+)
+"""What stands behind `Authorization:`, `Basic` or `Bearer` in a sentence."""
+_PASSWD_LINE = re.compile(r"(?:\d+:)?[\w.-]+:[x*!]?:\d")
+"""A line of /etc/passwd, perhaps with its number: it holds no password."""
+_BUILD_SECRET = re.compile(r"(?:id|type|src|source|env)=")
+"""How the name and place of a secret begin behind `--secret` of `docker build` and `podman`."""
+_SECRET_OPTIONS = re.compile(r",(?:type|target|uid|gid|mode)=")
 _SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
     "is", "must", "your", "enter", "please", "was", "are", "not", "confirm", "repeat", "forgot", "reset", "wrong", "characters",
 }  # fmt: skip
@@ -172,15 +184,19 @@ def _spans(text: S, pattern: re.Pattern[S], begin: int, end: int) -> Iterator[Fo
         if named is not None:
             before = _as_text(text[max(0, match.start(named) - BEFORE_CHARS) : match.end(named)])
             name = re.split(r"[^\w.-]", before)[-1]
-            if _ERROR.match(_as_text(text[match.end(named) : match.end(group) + 3])):
+            if before.endswith("/etc/passwd") and _PASSWD_LINE.match(value):
                 continue
-            if before[: -len(name)].endswith("/") and (name == "passwd" or _WORD.match(value)):
-                continue  # a path, and what is wrong with it, or a line of /etc/passwd
-            if not (_is_phrase(name, value) if group in _PHRASES else _is_secret(name, value)):
+            after = _as_text(text[match.end(group) : match.end(group) + 8])
+            if name.endswith("--secret") and (_BUILD_SECRET.match(value) or _SECRET_OPTIONS.match(after)):
+                continue
+            said = _SAID.match(_as_text(text[match.end(named) : match.start(group)])) is not None
+            if not (_is_phrase(name, value) if group in _PHRASES else _is_secret(name, value, said=said)):
                 continue
         if group == "auth" and value.isalpha() and (value.islower() or value.istitle()):
             continue  # a word
-        if group in {"header", "bearer", "netrc"} and _is_ordinary(value):
+        if group in {"header", "bearer"} and _AUTH_WORDS.match(value):
+            continue
+        if group == "netrc" and value == "required":
             continue
         yield match.start(), match.start(group), match.end(group)
 
@@ -189,22 +205,26 @@ def _as_text(piece: str | bytes) -> str:
     return piece if isinstance(piece, str) else piece.decode("latin-1")
 
 
-def _is_secret(name: str, value: str) -> bool:
-    """Whether what is assigned to a name like one of a secret may be one: no reference, no code, no ordinary word."""
+def _is_secret(name: str, value: str, *, said: bool = False) -> bool:
+    """Whether what is assigned to a name like one of a secret may be one: no reference, no code, no ordinary word.
+
+    `said`: it stands there as in a sentence, where more words are ordinary than in an assignment.
+    """
     if _NO_SECRET_NAMES.search(name) or _CODE.match(value) or _PLACE.match(value) or len(set(value)) == 1:
         return False
-    if _is_ordinary(value):
+    if said and _is_ordinary(value):
         return False
     if "pass" in name.lower()[-12:] or name.lower().endswith("pwd"):
-        return not (_WORD.match(value) and value.isupper() and "_" in value)
-    if not _WORDS_OF_PATH.match(value):
-        return True
-    return len(value) >= 20 and value.isalpha() and _TYPE.match(value) is None
+        plain = value.strip("._-").lower()
+        return not _WORD.match(value) or (plain not in _ORDINARY and not (value.isupper() and "_" in value))
+    if _WORDS_WITH_SLASHES.match(value) or (said and _TYPE.match(value)):
+        return False
+    return not _WORD.match(value) or (len(value) >= 20 and value.isalpha())
 
 
 def _is_ordinary(value: str) -> bool:
     """Whether it is made of words that stand in sentences, messages and declarations about secrets."""
-    parts = re.split(r"[._-]|(?<=[a-z])(?=[A-Z])", value.strip("._-!?"))
+    parts = re.split(r"[._-]|(?<=[a-z])(?=[A-Z])", value.strip("._-!?:"))
     return all(part.lower() in _IN_ERRORS for part in parts)
 
 

@@ -38,7 +38,7 @@ _PATTERNS = rf"""
       (?!{_VALUE}))
     | (?i:["'_]auth{_IS}{_QUOTE})(?P<auth>[A-Za-z0-9+/]{{8,4096}}={{0,2}})(?![^\s"',;}}\\])
     | (?i:--(?P<option>api-?key|secret|token|password|passphrase)[ ]{{1,4}})
-      (?P<flag>(?!{REFERENCE})(?!-)(?!(?:id|type|src|source|env)=)[^\s"',;]{{6,4096}})
+      (?P<flag>(?!{REFERENCE})(?!-)[^\s"',;]{{6,4096}})
     | (?i:--(?P<phrase_option>password|passphrase|secret)[ =]{{1,4}})
       (?P<quotes>["'])(?P<phrase_flag>(?!{REFERENCE})[^"'\n]{{6,256}})(?P=quotes)
     | (?i:<[\w:.-]{{0,40}}?(?:{NAMES})>)(?P<element>(?!{REFERENCE})[^<>]{{3,4096}})(?=</)

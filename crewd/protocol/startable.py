@@ -145,7 +145,10 @@ def _check_no_secrets(workflow: Workflow, name: str, request_id: str) -> None:
 
 def _in_words(where: str, steps: Sequence[Step]) -> str:
     found = re.fullmatch(r"workflow\.steps\[(\d+)\]\.worker\.argv\[(\d+)\]", where)
-    return where if found is None else f"argument {found[2]} of the command of {steps[int(found[1])].id}"
+    if found is None:
+        return where
+    what = f"argument {found[2]} of the command" if int(found[2]) else "the program"
+    return f"{what} of {steps[int(found[1])].id}"
 
 
 def _around_mask(masked: str) -> str:
@@ -157,6 +160,8 @@ def _around_mask(masked: str) -> str:
 
 def _first_difference(plain: Any, masked: Any, where: str) -> tuple[str, str]:
     if isinstance(plain, dict):
+        if any(isinstance(key, str) and redact(key) != key for key in plain):
+            return f"a name in {where}", ""
         pairs = ((plain[key], masked.get(key), f"{where}.{key}") for key in plain)
     elif isinstance(plain, list | tuple):
         pairs = ((each, masked[index], f"{where}[{index}]") for index, each in enumerate(plain))

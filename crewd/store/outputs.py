@@ -19,7 +19,10 @@ class Outputs:
         self._files = files
 
     def output(self, attempt: AttemptRow, name: str, offset: int, limit: int) -> Piece | None:
-        """Bytes of a file in an attempt's directory, see `ReadFile`; None if it is not there."""
+        """Bytes of a file in an attempt's directory, see `ReadFile`; None if it is not there.
+
+        Of an archived run it is an empty piece then: its bundle has what there was when it was made.
+        """
         run, _, step = attempt.task.partition("/")
         bundle, path = self._library.bundle(run), f"{step}/{attempt.epoch}/{name}"
         if bundle is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def not_started(argv: list[str], error: OSError | ValueError) -> Outcome:
     why = f"{argv[0]}: {(error.strerror if isinstance(error, OSError) else '') or error}"
     if isinstance(error, InputError):
         why = str(error.strerror)
-    elif (name := _file_of(argv[0])) and Path(name).exists():
+    elif (name := _file_of(argv[0])) and os.path.exists(name):  # noqa: PTH110 (it never raises)
         why = _of_file(name, number) or why
     elif number == errno.ENOENT and "/" not in argv[0]:
         why = f"{argv[0]} was not found in PATH={os.environ.get('PATH', '')}"
@@ -62,9 +63,13 @@ def _file_of(program: str) -> str:
 
 def _of_file(path: str, number: int | None) -> str:
     """Why a file that is there was not executed; an empty text if nothing is known beyond the error itself."""
-    if Path(path).is_dir():
-        return f"{path} is a directory"
-    if number == errno.EACCES and not os.access(path, os.X_OK):
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return ""
+    if not stat.S_ISREG(mode):
+        return f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'no plain file'}"
+    if number == errno.EACCES and not mode & 0o111:
         return f"{path} is not executable: chmod +x makes it so, or begin the command with its interpreter"
     try:
         with Path(path).open("rb") as file:
@@ -76,7 +81,7 @@ def _of_file(path: str, number: int | None) -> str:
         why = f"{path} names the interpreter {interpreter} in its first line, and there is no such file"
         return f"{why}: the line ends with a carriage return, as on Windows" if line.endswith(b"\r") else why
     if number == errno.ENOENT:
-        return f"{path} is there, but a program that it needs to be started is not (its dynamic loader)"
+        return f"{path} is there, but its dynamic loader is not: it was built for another system"
     if number == errno.ENOEXEC and not script:
         return f"{path} has no #! line, and is no program of this machine: begin the command with its interpreter"
     return ""

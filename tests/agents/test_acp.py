@@ -313,9 +313,12 @@ def test_an_end_that_acp_does_not_know_is_a_failure(result: object, says: str) -
 def test_what_is_said_in_another_session_or_before_the_prompt_is_no_answer() -> None:
     machine = ready()
     assert machine.hear(chunk("welcome")) == []
+    assert machine.hear(update("tool_call", toolCallId="early", status="in_progress", rawInput={"a": 1})) == []
     number = prompted(machine)
     foreign = chunk("foreign")
     foreign["params"]["sessionId"] = "other"
+    (warning,) = machine.hear(foreign)
+    assert isinstance(warning, do.Noted) and "another session" in warning.text
     assert machine.hear(foreign) == []
     acts = hear(machine, chunk("mine"), {"id": number, "result": {"stopReason": "end_turn"}})
     assert of(do.Spent, acts) == [do.Spent(turns=1)]
@@ -332,8 +335,8 @@ def test_a_number_that_comes_back_as_a_text_is_the_number() -> None:
 def test_an_answer_to_nothing_is_warned_of_once() -> None:
     machine = ready()
     number = prompted(machine)
-    (warning,) = machine.hear({"id": 99, "result": {"stopReason": "end_turn"}})
-    assert isinstance(warning, do.Noted) and warning.what == "warning" and "99" in warning.text
+    (warning,) = machine.hear({"id": 99, "error": {"code": -32700, "message": "Parse error"}})
+    assert isinstance(warning, do.Noted) and warning.text == "it has answered no open request: id 99: Parse error"
     assert hear(machine, {"id": True, "result": {}}, {"result": {}}) == []
     assert of(do.After, machine.hear({"id": number, "result": {"stopReason": "end_turn"}}))
 
@@ -353,7 +356,10 @@ def test_a_handshake_that_lacks_what_all_else_needs_fails(step: str, answer: obj
 
 @pytest.mark.parametrize(
     ("error", "text"),
-    [("boom", "boom"), ({}, "it gives an error without a text (code 0)"), ({"code": 7, "message": None}, "(code 7)")],
+    [
+        ("boom", "boom"), ({}, "it gives an error without a text"), ({"code": -32603}, "without a text (code -32603)"),
+        ({"code": 7, "message": None}, "(code 7)"),
+    ],
 )  # fmt: skip
 def test_an_error_that_is_not_by_the_book_keeps_its_text(error: object, text: str) -> None:
     machine = ready()
@@ -361,3 +367,13 @@ def test_an_error_that_is_not_by_the_book_keeps_its_text(error: object, text: st
     acts = machine.hear({"id": number, "error": error})
     (stopped,) = of(do.Stopped, quiet(machine, acts))
     assert stopped.state == "failed" and text in stopped.error
+
+
+def test_a_copy_without_a_name_is_not_the_session_itself() -> None:
+    machine = Acp(do.Task("/work", session="parent", forks=True))
+    (hello,) = said(machine.greet())
+    can: dict[str, Any] = {"sessionCapabilities": {"fork": {}}}
+    (fork,) = said(machine.hear({"id": hello["id"], "result": {"protocolVersion": 1, "agentCapabilities": can}}))
+    assert fork["method"] == "session/fork"
+    (stopped,) = machine.hear({"id": fork["id"], "result": {}})
+    assert isinstance(stopped, do.Stopped) and stopped.state == "failed"

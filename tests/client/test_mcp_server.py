@@ -281,6 +281,7 @@ def test_an_argument_of_another_kind_or_size_is_refused_in_one_line(crew: Crew, 
                 ("crew_run", {"agent": 5}, "^crew_run: agent: input should be a valid string$"),
                 ("crew_cancel", {"run": "x"}, "^crew_cancel: why: field required$"),
                 ("crew_wait", {"run": run.id, "timeout_s": -5}, "timeout_s is -5"),
+                ("crew_steer", {"run": run.id, "text": "x", "timeout_s": -1}, "timeout_s is -1"),
                 ("crew_events", {"run": run.id, "after": 10**30}, "after is 10+: give the cursor"),
                 ("crew_result", {"run": run.id}, "has not ended yet .crew_wait"),
             ):

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from crewd.testing import Daemon
+from tests.waits import guardian_of
 
 pytestmark = pytest.mark.process
 
@@ -17,6 +18,6 @@ def test_the_guardian_is_found_whatever_the_sockets_of_others_are_called(daemon:
     with socket.socket(socket.AF_UNIX) as odd:
         odd.bind(str(home / "a\nb c"))
         odd.listen()
-        guardian = daemon.guardian_pid()
+        guardian = guardian_of(daemon).pid
     assert psutil.Process(guardian).name() == "crewd-guardian"
     assert psutil.Process(guardian).ppid() in {daemon.pid, psutil.Process(daemon.pid).ppid(), 1}

@@ -44,6 +44,13 @@ def test_a_directory_and_a_program_that_is_nowhere_are_named(tmp_path: Path, mon
         not_started([str(tmp_path)], PermissionError(errno.EACCES, os.strerror(errno.EACCES))).error
         == f"{tmp_path} is a directory"
     )
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o755)
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert not_started([str(pipe)], denied).error == f"{pipe} is no plain file", "and it is not waited for"
+    assert not_started(["/dev/null"], denied).error == "/dev/null is no plain file"
+    long = OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    assert "File name too long" in not_started([f"/{'x' * 5_000}"], long).error
     gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     assert not_started(["nowhere"], gone).error == f"nowhere was not found in PATH={tmp_path}"
     assert not_started(["/nowhere/x"], gone).error == "/nowhere/x: No such file or directory"

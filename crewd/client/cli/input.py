@@ -38,6 +38,8 @@ def input_of(chosen: str) -> str | bytes:
         if not chosen or not path.exists():
             raise UsageError(f"there is no file {chosen!r}", hint=_CHOICES)
         if not path.is_file() and not path.samefile(os.devnull):
+            if path.is_dir():
+                raise UsageError(f"{chosen} is a directory", hint=_CHOICES)
             raise UsageError(f"{chosen} is no plain file", hint=f"pipe it in: crew exec --stdin - ... < {shlex.quote(chosen)}")
     return chosen
 

@@ -171,7 +171,7 @@ def events(
 @click.option("--for", "until", type=click.Choice(["end", "waiting"]), default="end", help="What to wait for.")
 @click.option("--timeout", type=SECONDS, default="1h", show_default=True, help="How long, such as 90s or 10m.")
 @verb
-def wait(options: Options, targets: tuple[str, ...], until: str | None, timeout: float) -> None:
+def wait(options: Options, targets: tuple[str, ...], until: str, timeout: float) -> None:
     """Wait until runs or tasks have ended (or, with --for waiting, until one asks).
 
     It says when one asks something, and does not wait for one that is parked: that starts again only when somebody says so.

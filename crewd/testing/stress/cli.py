@@ -180,11 +180,11 @@ def _show(options: Options, found: FoundMistake) -> None:
         say_within("Whether files are whole, and whether it resumes to the same end, cannot be seen then.")
     elif found.unreached and "given" not in found.histories:
         say_within(f"Histories with points that were not reached, where nothing was done: {found.unreached}.")
-    if found.gap is not None:
-        last, after = found.reference.last, found.gap
+    if found.deaf_after is not None:
+        last, after = found.reference.last, found.deaf_after
         say_within(
-            f"After point {after.number} ({after.call}, {after.where}) it came to no point for {last.gap_seconds:.1f} s:"
-            f" a cancel in that time is late, with {found.grace:g} s of grace."
+            f"After point {after.number} ({after.call}, {after.where}) it came to no point for {last.gap_seconds:.1f} s,"
+            " longer than its grace, so a cancel in that time is late."
             " Wait with ctx.sleep, or look at the channel more often."
         )
     if is_plain(found.target.function()):

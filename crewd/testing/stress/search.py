@@ -14,7 +14,7 @@ from crewd.testing.stress.laws import LATE, LAWS, LEFT_OVER, Breach, Case, Worke
 from crewd.testing.stress.lines import is_plain
 from crewd.testing.stress.story import command_of, tell
 from crewd.testing.stress.target import PATIENCE_SECONDS, Target, try_out
-from crewd.testing.stress.trial import Point, Trial
+from crewd.testing.stress.trial import Act, Point, Trial
 from crewd.worker.call import is_async
 
 POINTS_TRIED_MAX = 200
@@ -36,7 +36,8 @@ class FoundMistake:
 
     `history` and `trial` are those of the breach, else the last ones. `unreached` counts trials that ended before a point
     that their history names: nothing happened there. `late`: the time for drawn histories was over first. `flags` are the
-    options of `crew stress` that do the same.
+    options of `crew stress` that do the same. `deaf_after` is the point after which the undisturbed worker came to no point for
+    longer than its grace, both times it was tried.
     """
 
     target: Target
@@ -50,19 +51,7 @@ class FoundMistake:
     unsteady: frozenset[str] = frozenset()
     unreached: int = 0
     late: bool = False
-    grace: float = GRACE_SECONDS
-
-    @property
-    def gap(self) -> Point | None:
-        """The point after which the undisturbed worker looked at its channel no more for longer than its grace."""
-        last = self.reference.last
-        return next((point for point in last.points if point.number == last.gap_after), None) if self._is_deaf else None
-
-    @property
-    def _is_deaf(self) -> bool:
-        """Not where a cancel interrupts it: in a plain function, and in an async one."""
-        function = self.target.function()
-        return not (is_plain(function) or is_async(function)) and self.reference.last.gap_seconds > self.grace
+    deaf_after: Point | None = None
 
     @property
     def story(self) -> str:
@@ -114,7 +103,7 @@ class Search:
         self._asked = False
         """Whether the worker has asked anything in any trial: else answers make no difference."""
         self._useful: set[str] = set()
-        self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real), grace=grace)
+        self.found = FoundMistake(target, Trial((), {}), flags=_flags(target, without, grace, real=real))
 
     def go(self, examples: int = EXAMPLES, seed: int = 0, every_point: int = POINTS_TRIED_MAX) -> FoundMistake:
         """Search until a law is broken or everything was tried."""
@@ -141,8 +130,18 @@ class Search:
             return True
         reference = self.found.reference
         if reference.last.end == "completed":
-            self.found.unsteady = unsteady(reference, self._attempt(self.target, History()))
+            again = self._attempt(self.target, History())
+            self.found.unsteady = unsteady(reference, again)
+            self.found.deaf_after = self._deaf_after(reference.last, again.last)
         return False
+
+    def _deaf_after(self, first: Act, again: Act) -> Point | None:
+        """Not where a cancel interrupts it: in a plain function, and in an async one."""
+        function = self.target.function()
+        longest = min(first.gap_seconds, again.gap_seconds)
+        if is_plain(function) or is_async(function) or first.gap_after != again.gap_after or longest <= self._grace:
+            return None
+        return next((point for point in first.points if point.number == first.gap_after), None)
 
     def _left_over(self) -> bool:
         """Whether the trials so far left a file that never saved any work."""

@@ -448,7 +448,8 @@ def _open_below(folder: Path) -> tuple[str, ...]:
     for link in descriptors.iterdir() if descriptors.exists() else ():
         with contextlib.suppress(OSError, ValueError):
             parts = link.readlink().relative_to(folder).parts
-            found.add("/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:])))
+            if parts:
+                found.add("/".join(parts if parts[0] != "attempt" else ("attempt", *parts[2:])))
     return tuple(sorted(found))
 
 
