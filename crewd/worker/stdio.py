@@ -275,14 +275,16 @@ class Program:
             del self._open[receipt.id]
             self._desk.report(Read(id=receipt.id))
             return
-        if receipt.state != "refused" and state != "applied":
-            self._open[receipt.id] = "applied"
-            self._desk.report(Applied(id=receipt.id))
-        if receipt.state != "applied":
-            del self._open[receipt.id]
-            outcome: Literal["refused", "done"] = "refused" if receipt.state == "refused" else "done"
-            reason, note = clip(receipt.reason, 64), clip(receipt.note, NOTE_CHARS_MAX)
-            self._desk.report(Settled(id=receipt.id, outcome=outcome, reason=reason, note=note))
+        if receipt.state == "applied":
+            if state != "applied":
+                self._open[receipt.id] = "applied"
+                self._desk.report(Applied(id=receipt.id))
+            return
+        del self._open[receipt.id]
+        outcome: Literal["refused", "done"] = "refused" if receipt.state == "refused" else "done"
+        reason, note = clip(receipt.reason, 64), clip(receipt.note, NOTE_CHARS_MAX)
+        taken = outcome == "done" and state != "applied"  # in one report: nobody sees it applied and not settled
+        self._desk.report(Settled(id=receipt.id, outcome=outcome, reason=reason, note=note, applied=taken))
 
     def _answer_idle(self) -> None:
         with contextlib.suppress(Cancelled):  # it has been told
