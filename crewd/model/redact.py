@@ -59,6 +59,7 @@ _NO_SECRET_NAMES = re.compile(
 most)."""
 _WORD = re.compile(r"[A-Za-z_.-]+\Z")
 _WORDS_WITH_SLASHES = re.compile(r"[a-z_.-]+(?:/[a-z_.-]+)+\Z")
+"""A name such as `kubernetes.io/service-account-token`."""
 _CODE = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\??\.|::|->)[A-Za-z_]\w*)*[(\[]|[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]+)+\Z")
 """A call, an index or an attribute: what a program is made of, and no value."""
 _PLACE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]*\Z")
@@ -73,12 +74,11 @@ _ORDINARY = frozenset(
 )  # fmt: skip
 """What stands behind `password:` in an ordinary sentence."""
 _IN_ERRORS = _ORDINARY | {
-    "access", "authentication", "authorization", "bearer", "busy", "command", "configuration", "connection", "contents",
-    "denied", "directory", "error", "exists", "failure", "filesystem", "forbidden", "format", "found", "illegal", "incomplete",
-    "input",
-    "interrupted", "malformed", "not", "only", "operation", "option", "output", "passwd", "permission", "read", "resource",
-    "bytes", "str", "struct", "stale", "success", "timeout", "token", "truncated", "unauthorized", "unavailable",
-    "unexpected", "unrecognized", "none", "type", "unsupported", "value", "verification",
+    "access", "authentication", "authorization", "bearer", "busy", "bytes", "command", "configuration", "connection",
+    "contents", "denied", "directory", "error", "exists", "failure", "filesystem", "forbidden", "format", "found",
+    "illegal", "incomplete", "input", "interrupted", "malformed", "none", "not", "only", "operation", "option", "output",
+    "passwd", "permission", "read", "resource", "stale", "str", "struct", "success", "timeout", "token", "truncated",
+    "type", "unauthorized", "unavailable", "unexpected", "unrecognized", "unsupported", "value", "verification",
 }  # fmt: skip
 """The same in messages of errors and in declarations of types."""
 _SAID = re.compile(r":[ ]{1,2}\Z")
@@ -97,6 +97,7 @@ _PASSWD_LINE = re.compile(r"(?:\d+:)?[\w.-]+:[x*!]?:\d")
 _BUILD_SECRET = re.compile(r"(?:id|type|src|source|env)=")
 """How the name and place of a secret begin behind `--secret` of `docker build` and `podman`."""
 _SECRET_OPTIONS = re.compile(r",(?:type|target|uid|gid|mode)=")
+"""What follows such a name there, if it stands first."""
 _SENTENCE = (_ORDINARY - {"secret", "password", "correct"}) | {
     "is", "must", "your", "enter", "please", "was", "are", "not", "confirm", "repeat", "forgot", "reset", "wrong", "characters",
 }  # fmt: skip

@@ -516,3 +516,14 @@ def test_a_signal_that_comes_while_a_command_is_reaped_holds_up_nothing() -> Non
         assert child.wait() == 0
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_command_that_was_not_started_has_no_exit_code_and_says_what_was_missing(crew: Crew, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/nowhere/sh\necho never\n")
+    script.chmod(0o755)
+    run = crew.exec(["./script"], cwd=str(tmp_path))
+    run.wait(timeout=120)
+    attempt = attempt_of(run)
+    assert (attempt.reason, attempt.exit.code) == ("spawn_failed", None)
+    assert "./script names the interpreter /nowhere/sh in its first line" in attempt.error

@@ -89,7 +89,7 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
     code = None if outcome is None else outcome.exit_code
     if code is not None:
         status = replace(status, code=code) if code >= 0 else replace(status, code=None, signal=-code)
-    elif state.rules.runtime in AGENT_RUNTIMES:
-        status = replace(status, code=None)  # what the process that hosts it exits with says nothing of the agent
+    elif state.rules.runtime in AGENT_RUNTIMES or (outcome is not None and state.rules.runtime in {"exec", "crewd-stdio"}):
+        status = replace(status, code=None)  # what the process that hosts it exits with says nothing of it
     limit = state.limit or state.start_limit or status.timed_out
     return replace(status, cancelled=state.cancel is not None, timed_out=limit)
