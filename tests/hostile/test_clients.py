@@ -199,3 +199,10 @@ def test_a_secret_in_a_command_is_refused_with_its_place_and_not_its_value(argv:
         startable(rq.StartRun(request_id="q1", workflow=one_step("sh", WorkerSpec(argv=argv)), cwd="/"))
     assert "--secret NAME" in refused.value.hint
     assert "changeme" not in str(refused.value) and "hunter2" not in str(refused.value)
+
+
+def test_a_secret_in_a_name_is_refused_and_not_shown() -> None:
+    worker = WorkerSpec(call="json:dumps", args={"obj": {"password=hunter2xyz": {"deep": 1}}})
+    with pytest.raises(UsageError, match=r"a name in .* holds what looks like a secret") as refused:
+        startable(rq.StartRun(request_id="q1", workflow=one_step("s", worker), cwd="/"))
+    assert "hunter2" not in str(refused.value)

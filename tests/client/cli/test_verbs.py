@@ -90,6 +90,12 @@ def test_options_stand_before_and_after_the_verb(shell: Shell) -> None:
     assert json.loads(shell.fails(2, "wait", "--json"))["error"]["code"] == "usage"
 
 
+def test_an_input_that_is_no_plain_file_is_refused_with_a_way_out(shell: Shell) -> None:
+    os.mkfifo(shell.cwd / "pipe")
+    assert "pipe it in: crew exec --stdin - ... < pipe" in shell.fails(2, "exec", "--stdin", "pipe", "cat")
+    assert ". is a directory" in shell.fails(2, "exec", "--stdin", ".", "cat")
+
+
 def test_what_follows_the_command_is_the_command_s(shell: Shell) -> None:
     (shell.cwd / "f").write_text("foo\n")
     shell.ok("exec", "--name", "opts", "grep", "-e", "foo", "--name", "x", "f")
