@@ -47,12 +47,16 @@ class Leader:
             return self._crew
 
     async def close(self) -> None:
-        """Hang up."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
+        """Tell crewd how far news were told, and hang up."""
+        if self._crew is not None:
             with contextlib.suppress(CrewdError, OSError, TimeoutError):
                 async with asyncio.timeout(NOTICES_SECONDS):
-                    await self._mark(crew)
+                    await self._mark(self._crew)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        crew, self._crew = self._crew, None
+        if crew is not None:
             with contextlib.suppress(CrewdError, OSError):
                 await crew.close()
 
@@ -61,7 +65,7 @@ class Leader:
         try:
             return await what(await self.crew())
         except DaemonUnreachable as error:
-            await self.close()
+            await self._hang_up()
             raise ToolError(f"{error.message} ({error.hint})") from None
         except CrewdError as error:
             raise ToolError(f"{error.message} ({error.hint})" if error.hint else error.message) from None

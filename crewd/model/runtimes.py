@@ -71,7 +71,8 @@ class Runtime(msgspec.Struct, frozen=True):
 
     `accepts`: whether a spec means this runtime; the first row that does counts. `capabilities`: which messages its worker
     takes; None where the worker says that itself. `may_be_silent`: its silence is no sign of a fault. `plain_output`: a large
-    result is what it wrote to its standard output, and not JSON.
+    result is what it wrote to its standard output, and not JSON. `hosted`: a process of crewd's own starts it and waits for it,
+    and what that exits with says nothing of it.
     """
 
     accepts: Callable[[SpecLike], bool]
@@ -79,6 +80,7 @@ class Runtime(msgspec.Struct, frozen=True):
     capabilities: Callable[[SpecLike], tuple[str, ...]] | None = None
     may_be_silent: bool = False
     plain_output: bool = False
+    hosted: bool = False
 
 
 def _is_command(spec: SpecLike) -> bool:
@@ -99,9 +101,9 @@ RUNTIMES: Final[dict[str, Runtime]] = {
     "call": Runtime(lambda spec: bool(spec.call)),
     "outside": Runtime(lambda spec: spec.outside, By.OUTSIDE),
     "crewd": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd"),
-    "crewd-stdio": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd-stdio"),
-    "exec": Runtime(_is_command, capabilities=_of_command, may_be_silent=True, plain_output=True),
-    **{runtime: Runtime(_speaks(runtime), may_be_silent=True) for runtime in AGENT_RUNTIMES},
+    "crewd-stdio": Runtime(lambda spec: _is_command(spec) and spec.protocol == "crewd-stdio", hosted=True),
+    "exec": Runtime(_is_command, capabilities=_of_command, may_be_silent=True, plain_output=True, hosted=True),
+    **{runtime: Runtime(_speaks(runtime), may_be_silent=True, hosted=True) for runtime in AGENT_RUNTIMES},
     "agent": Runtime(lambda _: True, By.NOBODY),
 }
 

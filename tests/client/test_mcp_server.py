@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,15 +19,18 @@ from crewd.client.blocking import Crew
 from crewd.client.shapes import exec_workflow
 from crewd.client.user_file import user_path
 from crewd.model.budget import Budget
+from crewd.model.news import NewsItem, Severity
+from crewd.protocol.replies import NewsReply
 from tests.late import Late
 from tests.shell import MAIN
 
 if TYPE_CHECKING:
     import mcp
 
-    from crewd.client import mcp_server
+    from crewd.client import mcp_leader, mcp_server
 else:
     mcp, mcp_server = Late("mcp"), Late("crewd.client.mcp_server")
+    mcp_leader = Late("crewd.client.mcp_leader")
 
 pytestmark = pytest.mark.process
 DEFINITION = f"---\nruntime: claude\ncommand: [{sys.executable}, -m, crewd.testing.agents, claude]\n---\n"
@@ -292,21 +296,40 @@ def test_an_argument_of_another_kind_or_size_is_refused_in_one_line(crew: Crew, 
     run.cancel(mode="now")
 
 
-def test_calls_that_overlap_tell_each_thing_once(crew: Crew, tmp_path: Path) -> None:
-    told: list[str] = []
+class News:
+    """News as crewd has them: those after what was seen last. Each request takes a turn of the loop."""
 
-    async def lead() -> None:
-        async with leader(crew, tmp_path, name="overlapping") as client:
-            for _ in range(3):
-                more = await call(client, "crew_run", command=["true"])
-                crew.wait(more["run"], timeout=120)
-                async with anyio.create_task_group() as group:
-                    for _ in range(3):
-                        group.start_soon(look, client)
+    def __init__(self, count: int) -> None:
+        self.items = [
+            NewsItem(number, 0.0, "r_1", f"run {number}", "", "completed", Severity.INFO) for number in range(1, count + 1)
+        ]
+        self.upto = 0
 
-    async def look(client: mcp.Client) -> None:
-        told.extend((await call(client, "crew_inbox"))["notices"])
+    async def news(self, limit: int) -> NewsReply:
+        upto = self.upto
+        await asyncio.sleep(0)
+        return NewsReply(tuple(item for item in self.items if item.seq > upto)[:limit], len(self.items))
 
-    anyio.run(lead)
-    assert told
-    assert len(told) == len(set(told))
+    async def seen(self, upto: int) -> None:
+        await asyncio.sleep(0)
+        self.upto = upto
+
+    async def close(self) -> None:
+        return
+
+
+def test_calls_that_overlap_tell_each_thing_once_and_one_that_is_given_up_loses_none() -> None:
+    async def lead() -> list[list[str]]:
+        crew: Any = News(25)
+        leader = mcp_leader.Leader(None, "", crew)
+        given_up = asyncio.ensure_future(leader.notices())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        told = await asyncio.gather(*(leader.notices() for _ in range(4)))
+        await leader.close()
+        assert crew.upto == 25
+        return told
+
+    told = asyncio.run(lead())
+    assert [len(each) for each in told] == [10, 10, 5, 0]
+    assert len({text for each in told for text in each}) == 25

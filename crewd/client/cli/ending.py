@@ -134,8 +134,8 @@ def _about(target: str, error: CrewdError) -> CrewdError:
 def _tell_proof(options: Options, target: str, reply: rl.CancelReply) -> rl.CancelReply:
     """How a cancel has ended. The same."""
     proof = "verified: no process is left" if reply.verified else f"{len(reply.survivors)} SURVIVE"
-    itself = " by itself, not by this cancel" if reply.status in {"completed", "failed"} else ""
-    _tell(options, reply, f"{target}  {reply.status}{itself}  {proof}")
+    instead = ", not cancelled" if reply.status in {"completed", "failed"} else ""
+    _tell(options, reply, f"{target}  {reply.status}{instead}  {proof}")
     if not options.json:
         for each in reply.survivors:
             say(f"  pid {each.pid} {each.state} {each.command}")

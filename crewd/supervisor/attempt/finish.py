@@ -10,11 +10,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from crewd.model import events as ev
-from crewd.model.agent import AGENT_RUNTIMES
 from crewd.model.limits import NOTE_CHARS_MAX, TERM_SECONDS_GRACEFUL, TERM_SECONDS_NOW
 from crewd.model.reasons import FailureReason
 from crewd.model.redact import clip
 from crewd.model.rows import CancelInfo, ExitStatus
+from crewd.model.runtimes import runtime_named
 from crewd.model.statuses import AttemptStatus
 from crewd.protocol import reports as rp
 from crewd.protocol.guardian import Exited
@@ -89,7 +89,7 @@ def _exit(state: Attempt, exited: Exited | None) -> ExitStatus:
     code = None if outcome is None else outcome.exit_code
     if code is not None:
         status = replace(status, code=code) if code >= 0 else replace(status, code=None, signal=-code)
-    elif state.rules.runtime in AGENT_RUNTIMES or (outcome is not None and state.rules.runtime in {"exec", "crewd-stdio"}):
-        status = replace(status, code=None)  # what the process that hosts it exits with says nothing of it
+    elif runtime_named(state.rules.runtime).hosted:
+        status = replace(status, code=None)
     limit = state.limit or state.start_limit or status.timed_out
     return replace(status, cancelled=state.cancel is not None, timed_out=limit)

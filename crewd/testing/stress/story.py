@@ -15,6 +15,9 @@ from crewd.testing.stress.history import Cancel, Control, Crash, FollowUp, Histo
 from crewd.testing.stress.laws import Breach
 from crewd.testing.stress.trial import Act, Trial
 
+ASKED_SHOWN = 8
+"""Questions that a story tells of each start of the worker: the last ones."""
+
 
 def tell(name: str, args: dict[str, object], history: History, trial: Trial, breach: Breach, again: str) -> str:
     """The story. `again` is what does the same once more."""
@@ -71,7 +74,7 @@ def _acts(history: History, trial: Trial) -> list[str]:
             if before < control.at <= last and not (act.cancelled_at and control.at > act.cancelled_at):
                 call, line = where.get(control.at, ("", ""))
                 lines.append(f"at point {control.at}{_at(call, line)} {_done(control)}")
-        for asked in act.asked:
+        for asked in act.asked[-ASKED_SHOWN:]:
             answer = "nobody answers" if asked.answer is None else f"the answer is {asked.answer[:60]!r}"
             lines.append(f"after point {asked.at} it asks {asked.text[:60]!r}: {answer}")
         lines.append(_end(act))
